@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from pymongo import UpdateOne
+from pymongo import UpdateMany, UpdateOne
 from pymongo.write_concern import WriteConcern
 from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
@@ -121,11 +121,8 @@ class MongoPendingQueue:
         fields = self._fields
         await self._update(
             [
-                UpdateOne(
-                    {"_id": id_value(customer_id)},
-                    {"$min": {fields.start: start}, "$max": {fields.end: end}},
-                )
-                for customer_id, (start, end) in _merged_marks(marks).items()
+                UpdateMany({"_id": {"$in": keys}}, {"$min": {fields.start: start}, "$max": {fields.end: end}})
+                for (start, end), keys in _alike(_merged_marks(marks)).items()
             ],
             journaled=True,
         )
@@ -134,25 +131,26 @@ class MongoPendingQueue:
         """Claim or widen the windows that are free or ours, which nearly all are; only if some are not, mark those in a second bulk."""
         fields = self._fields
         ours = {"$or": [{fields.claim: claim}, {fields.claim: None, fields.start: None, fields.retry_at: None}]}
-        windows = {id_value(customer_id): window for customer_id, window in _merged_marks(marks).items()}
+        alike = _alike(_merged_marks(marks))
         claiming = [
-            UpdateOne(
-                {"_id": key, **ours},
+            UpdateMany(
+                {"_id": {"$in": keys}, **ours},
                 {
                     "$set": {fields.claim: claim, fields.claim_until: until},
                     "$min": {fields.work_start: start},
                     "$max": {fields.work_end: end},
                 },
             )
-            for key, (start, end) in windows.items()
+            for (start, end), keys in alike.items()
         ]
-        if await self._update(claiming, journaled=True) == len(windows):
+        if await self._update(claiming, journaled=True) == sum(map(len, alike.values())):
             return
         marking = [
-            UpdateOne(
-                {"_id": key, fields.claim: {"$ne": claim}}, {"$min": {fields.start: start}, "$max": {fields.end: end}}
+            UpdateMany(
+                {"_id": {"$in": keys}, fields.claim: {"$ne": claim}},
+                {"$min": {fields.start: start}, "$max": {fields.end: end}},
             )
-            for key, (start, end) in windows.items()
+            for (start, end), keys in alike.items()
         ]
         await self._update(marking, journaled=True)
 
@@ -345,7 +343,7 @@ class MongoPendingQueue:
     def _owned(self, work: PendingWork) -> dict[str, object]:
         return {"_id": id_value(work.customer.id), self._fields.claim: work.claim}
 
-    async def _update(self, requests: Sequence[UpdateOne], *, journaled: bool = False) -> int:
+    async def _update(self, requests: Sequence[UpdateOne | UpdateMany], *, journaled: bool = False) -> int:
         """Run updates in one round trip; returns how many documents matched.
 
         A claim or its end need not be on disk when this returns: if a crash loses it, work is done again.
@@ -380,6 +378,14 @@ def _merged_marks(marks: Sequence[PendingMark]) -> dict[str, tuple[int, int]]:
         start, end = windows.get(mark.customer_id, (mark.start, mark.end))
         windows[mark.customer_id] = (min(start, mark.start), max(end, mark.end))
     return windows
+
+
+def _alike(windows: Mapping[str, tuple[int, int]]) -> dict[tuple[int, int], list[object]]:
+    """Window -> the ids of the customers who have it: one statement for all of them. Most loggers upload the same minutes."""
+    found: dict[tuple[int, int], list[object]] = {}
+    for customer_id, window in windows.items():
+        found.setdefault(window, []).append(id_value(customer_id))
+    return found
 
 
 def _storing(result: str) -> dict[str, dict[str, object]]:

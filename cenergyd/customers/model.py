@@ -76,6 +76,20 @@ class MeterSetup:
         return [f"{serial}_{meter}" for meter in meter_ids(self.meter_of(role))] if serial else []
 
 
+class ClaimTrail(NamedTuple):
+    """The claims on a customer's windows that ended last. If nothing of this has changed, nobody else has changed its readings meanwhile:
+    whoever does marks them, and either the mark waits or its claim comes later."""
+
+    derivation: str | None
+    """The claim on the derivation that ended last; None: another one has begun since, from marks that anybody may have made."""
+    jobs: str | None
+    """Of the job queue, likewise."""
+    is_idle: bool
+    """Whether no derivation waits or is claimed."""
+    jobs_idle: bool
+    """Whether no jobs wait or are claimed."""
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class Customer:
     """A stored customer. An empty role field means that no such meter is fitted."""
@@ -103,6 +117,8 @@ class Customer:
     """The result of the last derivation, JSON text (:mod:`cenergyd.derivation.status`); '' if no derivation has ended yet."""
     derivation_version: int = attrs.field(default=0, eq=False)
     """One more with each result that is stored."""
+    trail: ClaimTrail | None = attrs.field(default=None, repr=False, eq=False)
+    """As it was when the customer was read; None: the store does not say."""
 
     @property
     def derivation_plugin(self) -> str:

@@ -11,6 +11,7 @@ from cenergyd.ingest.archive import UploadArchive
 from cenergyd.jobs.job_runtime import JobStatus
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.site_state.model import IssueKind
+from cenergyd.readings.recent import RecentReadings
 from cenergyd.runtime.hook_times import HookTimes
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.plugin_info import PluginInfo
@@ -81,6 +82,17 @@ def bind_derivation_metrics(metrics: Metrics, status: DerivationStatus, seconds:
     counter("derivation_claims_lost", "Claims lost to another daemon.", lambda: status.claims_lost)
     counter("derivation_store_troubles", "Passes in which a store did not answer.", lambda: status.store_troubles)
     metrics.counters("plugin_failures", "Failures of derivation plugins.", "plugin", lambda: status.failures)
+
+
+def bind_recent_metrics(metrics: Metrics, recent: RecentReadings) -> None:
+    """Readings held in memory."""
+    metrics.gauge(
+        "recent_readings_bytes", "Estimated memory of the newest readings that are kept.", lambda: recent.size
+    )
+    metrics.counters(
+        "recent_reads", "Series read for derivation and jobs, by where they were found.", "found",
+        lambda: {"memory": recent.answered, "store": recent.asked},
+    )  # fmt: skip
 
 
 def bind_plugin_metrics(metrics: Metrics, infos: Sequence[PluginInfo], times: HookTimes) -> None:

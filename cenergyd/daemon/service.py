@@ -17,6 +17,7 @@ from cenergyd.daemon.metrics import (
     bind_held_metrics,
     bind_job_metrics,
     bind_plugin_metrics,
+    bind_recent_metrics,
     bind_site_metrics,
     bind_state_metrics,
     bind_upload_metrics,
@@ -113,7 +114,8 @@ class Daemon(OrderedServices):
             clock=self._reactor,
             settings=self.settings.derivation,
             plugins=self.plugins,
-            readings=self.readings,
+            readings=self.stores.at_hand,
+            claimed=self.stores.recent.claimed,
             documents=self.documents,
             derivation_queue=self.customers.derivation_queue,
             job_queue=self.customers.job_queue,
@@ -127,6 +129,7 @@ class Daemon(OrderedServices):
             settings=self.settings,
             plugins=self.plugins,
             readings=self.readings,
+            at_hand=self.stores.at_hand,
             documents=self.documents,
             customers=self.customers,
             notify=self._notify,
@@ -193,6 +196,7 @@ class Daemon(OrderedServices):
         bind_plugin_metrics(self.metrics, self.plugins.infos, self.plugins.times)
         bind_state_metrics(self.metrics, self.web.context.fleet.counts)
         bind_backlog_metrics(self.metrics, self.backlog_counts, self.store_infos, self._reactor.seconds)
+        bind_recent_metrics(self.metrics, self.stores.recent)
         bind_job_metrics(self.metrics, self.jobs.status, self.sender)
 
     def store_infos(self) -> Sequence[StoreInfo]:

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from cenergyd.customers.claims import DerivationQueue, PendingQueue
-from cenergyd.customers.model import PendingWork
+from cenergyd.customers.model import Customer, PendingWork
 from cenergyd.derivation.backlog import Backlogs
 from cenergyd.derivation.batch import BatchDeriver
 from cenergyd.derivation.claimed_marks import ClaimedMarks
@@ -53,6 +53,7 @@ class DerivationService(Service):
     """Derives pending customers every ``interval_seconds``. All state that matters is in the stores.
 
     :param clock: the reactor, or a Clock whose time is UTC seconds.
+    :param claimed: called with each customer that is claimed and the claim, before its readings are read.
     :param derived: called with the id of each customer whose computed readings have changed.
     :param plugins: with the ``cenergyd_derive`` implementations.
     :param jobs: this daemon's jobs, which take over derived windows; None: all windows go to the job queue.
@@ -71,12 +72,14 @@ class DerivationService(Service):
         documents: DocumentStore,
         derivation_queue: DerivationQueue,
         job_queue: PendingQueue,
+        claimed: Callable[[Customer, str], None] = lambda customer, claim: None,
         derived: Callable[[str], None] = nobody_listens,
         jobs: FollowingJobs | None = None,
     ) -> None:
         self.status = DerivationStatus()
         self._clock = clock
         self._queue = derivation_queue
+        self._claimed_customer = claimed
         self._ttl = max(CLAIM_SECONDS, ceil(1.5 * settings.plugin_timeout_seconds))
         self._runner = TaskRunner(derivation_queue, clock, self.status)
         committer = Committer(
@@ -171,6 +174,8 @@ class DerivationService(Service):
             self._runner.backoff.failed(error)
         except Exception:
             log.failure("pending customers cannot be claimed")
+        for work, _ in works:
+            self._claimed_customer(work.customer, work.claim)
         return works
 
     async def _release_after(self, work: Awaitable[None]) -> None:

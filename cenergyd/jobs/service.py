@@ -60,6 +60,7 @@ class JobService(Service):
     :param clock: the reactor, or a Clock whose time is UTC seconds.
     :param notify: queues a notification durably.
     :param threads: threads for jobs with synchronous clients.
+    :param at_hand: the same readings, from memory where they are held (:mod:`cenergyd.readings.recent`); None: from the store.
     :param alert_rules: the kinds of alerts that each plugin declares, by plugin and kind.
     """
 
@@ -77,6 +78,7 @@ class JobService(Service):
         notify: Callable[[Notification], Awaitable[None]],
         threads: PluginThreads,
         alert_rules: Mapping[str, RulesOfPlugin] = {},
+        at_hand: ReadingStore | None = None,
     ) -> None:
         self._clock = clock
         self._stored = readings
@@ -96,7 +98,10 @@ class JobService(Service):
         self._runtime = JobRuntime(self.calls, clock, max(CLAIM_SECONDS, ceil(1.5 * settings.jobs.timeout_seconds)))
         self.status = self._runtime.status
         self._retries = Retries(documents, RETRY_SECONDS)
-        self._window_jobs = WindowJobs(self._runtime, batched, self._retries, settings.readings.keep_days)
+        self._window_jobs = WindowJobs(
+            self._runtime, batched, self._retries, settings.readings.keep_days,
+            at_hand=batched if at_hand is None else BatchingReadingStore(at_hand, clock),
+        )  # fmt: skip
         self._retried_jobs = RetriedJobs(self._runtime, self._retries, batched, customers)
         self._ends = Ends(customers.derivation_queue, self._queue, clock)
         self.handed_over = HandedOver(customers.derivation_queue, clock, self._runtime.ttl)

@@ -10,15 +10,21 @@ from cenergyd.readings.store import ReadingStore
 
 
 class SharedReads:
-    """Keeps the readings of the range that was read last; other calls are passed on.
+    """Keeps the readings of the range that was read last, and the first and last readings found; other calls are passed on.
 
     It may return readings that are slightly outdated. Readings that arrive later mark the window again, so its jobs are then run again.
+
+    :param at_hand: where the readings of the customer's logger may be in memory (:mod:`cenergyd.readings.recent`); None: from the store.
+    :param serial: that logger.
     """
 
-    def __init__(self, store: ReadingStore) -> None:
+    def __init__(self, store: ReadingStore, at_hand: ReadingStore | None = None, serial: str = "") -> None:
         self._store = store
+        self._at_hand = store if at_hand is None else at_hand
+        self._prefix = f"{serial}_"
         self._range = (0, 0)
         self._found: dict[str, list[Reading]] = {}
+        self._edges: dict[tuple[str, str, int | None], Reading | None] = {}
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
@@ -33,9 +39,25 @@ class SharedReads:
             self._range, self._found = (start, end), {}
         found = self._found
         missing = [name for name in dict.fromkeys(series) if name not in found]
-        if missing:
-            found |= await self._store.read(missing, start, end)
+        for store, names in self._sources(missing):
+            found |= await store.read(names, start, end)
         return {name: list(found[name]) for name in series}
+
+    async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
+        """As the store's; each series is asked for once."""
+        missing = [name for name in dict.fromkeys(series) if ("last", name, before) not in self._edges]
+        for store, names in self._sources(missing):
+            found = await store.last(names, before)
+            self._edges |= {("last", name, before): found.get(name) for name in names}
+        return self._known("last", series, before)
+
+    async def first(self, series: Sequence[str], since: int = 0) -> dict[str, Reading]:
+        """As the store's; each series is asked for once."""
+        missing = [name for name in dict.fromkeys(series) if ("first", name, since) not in self._edges]
+        for store, names in self._sources(missing):
+            found = await store.first(names, since)
+            self._edges |= {("first", name, since): found.get(name) for name in names}
+        return self._known("first", series, since)
 
     async def write(self, batches: Sequence[SeriesReadings]) -> None:
         """As the store's; kept readings are dropped."""
@@ -52,5 +74,15 @@ class SharedReads:
         self._forget()
         await self._store.replace_many(items)
 
+    def _sources(self, names: Sequence[str]) -> list[tuple[ReadingStore, list[str]]]:
+        """Where to read each series."""
+        ours = [name for name in names if name.startswith(self._prefix)]
+        others = [name for name in names if not name.startswith(self._prefix)]
+        return [(store, some) for store, some in ((self._at_hand, ours), (self._store, others)) if some]
+
+    def _known(self, which: str, series: Sequence[str], at: int | None) -> dict[str, Reading]:
+        return {name: reading for name in series if (reading := self._edges[which, name, at]) is not None}
+
     def _forget(self) -> None:
         self._range, self._found = (0, 0), {}
+        self._edges = {}

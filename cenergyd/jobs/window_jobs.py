@@ -14,7 +14,7 @@ from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
 from cenergyd.jobs.plugin_calls import StoreFailed
 from cenergyd.jobs.retries import Retries
 from cenergyd.jobs.shared_reads import SharedReads
-from cenergyd.jobs.window_claims import WindowClaim
+from cenergyd.jobs.window_claims import DerivationClaim, WindowClaim
 from cenergyd.jobs.window_parts import window_parts
 from cenergyd.readings.retention import computed_since
 from cenergyd.readings.store import ReadingStore
@@ -27,6 +27,7 @@ class WindowJobs:
     """Runs the jobs of claimed windows.
 
     :param keep_days: retention of readings in days, by kind.
+    :param at_hand: the same readings, from memory where they are held; None: from the store.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class WindowJobs:
         readings: ReadingStore,
         retries: Retries,
         keep_days: Mapping[str, int],
+        at_hand: ReadingStore | None = None,
     ) -> None:
         self._runtime = runtime
         self._status = runtime.status
         self._clock = runtime.clock
         self._readings = readings
+        self._at_hand = at_hand
         self._retries = retries
         self._keep_days = keep_days
 
@@ -73,7 +76,10 @@ class WindowJobs:
 
     async def _all_jobs(self, claim: WindowClaim, part: Window) -> bool:
         """Run every plugin's job over one part of a window. False if the claim is lost."""
-        readings = cast(ReadingStore, SharedReads(self._readings))
+        # Only the claim on the derivation says that what is in memory is what the store has.
+        at_hand = self._at_hand if isinstance(claim, DerivationClaim) else None
+        serial = claim.customer.logger_serial_number
+        readings = cast(ReadingStore, SharedReads(self._readings, at_hand, serial))
         calls = self._runtime.calls
         for implementation in calls.plugins.implementations("cenergyd_job"):
             if claim.is_old() and not await self._renew(claim, part.start):

@@ -16,14 +16,9 @@ from cenergyd.readings.checks import (
     storable_points,
     window_start,
 )
+from cenergyd.readings.merging import merged_reading
 from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import Summary
-
-
-def merged_reading(old: Reading, new: Reading) -> Reading:
-    """What a store holds at a time for which ``old`` and then ``new`` were written."""
-    values = [now if now is not None else before for before, now in zip(old.values, new.values, strict=True)]
-    return Reading.of_values(new.time, values, old.estimated or new.estimated)
 
 
 class MemoryReadingStore:

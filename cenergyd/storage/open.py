@@ -6,7 +6,7 @@ Only the chosen kinds are imported: the clients of the servers take 20 MB and a 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -14,6 +14,7 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.readings.corrected import corrected_store
 from cenergyd.readings.correction_book import CorrectionBook
+from cenergyd.readings.recent import RecentReadings
 from cenergyd.readings.retention import MARGIN_DAYS
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Reactor
@@ -31,6 +32,9 @@ class Stores:
     customers: CustomerStore
     readings: ReadingStore
     """Applies corrections to what is read (:mod:`cenergyd.readings.corrected`), and writes measured values unchanged."""
+    at_hand: ReadingStore
+    """The same readings, from memory where they are held (:mod:`cenergyd.readings.recent`): for who has claimed the customer."""
+    recent: RecentReadings
     documents: DocumentStore
     old_rows: OldRows | None = None
     """Deletes old rows of an embedded readings store; None for other stores."""
@@ -52,8 +56,16 @@ def make_stores(settings: Settings, reactor: Reactor) -> Stores:
     """The stores, not yet open. Raises ConfigError for an invalid URL."""
     customers, documents = _customer_stores(settings, reactor)
     measured, old_rows = _reading_store(settings, reactor)
-    readings = corrected_store(measured, CorrectionBook(documents, reactor.seconds))
-    return Stores(customers=customers, readings=readings, documents=documents, old_rows=old_rows)
+    recent = RecentReadings(measured, reactor.seconds)
+    book = CorrectionBook(documents, reactor.seconds)
+    return Stores(
+        customers=customers,
+        readings=corrected_store(cast(ReadingStore, recent), book),
+        at_hand=corrected_store(recent.view, book),
+        recent=recent,
+        documents=documents,
+        old_rows=old_rows,
+    )
 
 
 async def open_stores(settings: Settings, reactor: Reactor) -> Stores:

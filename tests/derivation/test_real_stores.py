@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.customers.claims import DerivationQueue
+from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation import backlog, batch, service
 from cenergyd.derivation.service import DerivationService
@@ -155,3 +156,59 @@ async def test_a_role_of_two_inverters(stores: tuple[Settings, Stores]) -> None:
     assert [each.time for each in (await opened.readings.read([name], 0, 1 << 32))[name]] == [START + 120]
     assert [each.P for each in await computed(opened, customer)] == [7.0]
     await service.stopService()
+
+
+class NoJobs:
+    """Jobs that have nothing to do: derived windows end at once."""
+
+    def __init__(self, queue: DerivationQueue) -> None:
+        self._queue = queue
+
+    async def take_over(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str], until: Sequence[float]
+    ) -> list[bool]:
+        return await self._queue.finish_with_results(works, results)
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_daemons_that_keep_the_newest_readings_of_one_logger(stores: tuple[Settings, Stores]) -> None:
+    settings, opened = stores
+    others = [await open_stores(settings, reactor) for _ in range(2)]
+    services = []
+    for each in others:
+        queue = each.customers.derivation_queue
+        service = DerivationService(
+            clock=reactor, settings=settings.derivation, plugins=build_plugin_manager(), readings=each.at_hand,
+            documents=each.documents, derivation_queue=queue, job_queue=each.customers.job_queue,
+            claimed=each.recent.claimed, jobs=NoJobs(queue),
+        )  # fmt: skip
+        service.marks.open = True
+        services.append(service)
+    customer = await opened.customers.add(Customer(id="", facility="1", solar="2", logger_serial_number="00FC"))
+    start = int(reactor.seconds()) // 60 * 60 - 3600  # type: ignore[attr-defined]
+    names = ["00FC_1", "00FC_2", "00FC_missing_meter"]
+
+    async def upload(number: int, readings: list[Reading]) -> None:
+        batches = [SeriesReadings(name, readings) for name in names[:2]]
+        await others[number].readings.write(batches)
+        await services[number].marks.mark([PendingMark(customer.id, readings[0].time, readings[-1].time + 1)])
+
+    for turn, number in enumerate([0, 0, 0, 1, 0, 1, 1, 0, 0, 0]):
+        at = start + 300 * turn
+        await upload(number, [Reading(at - 20, 50.0 + turn), *minutes(4, start=at)])
+        if turn == 7:  # a command voids what was stored
+            await opened.readings.replace("00FC_1", at - 60, at - 10, [])
+            await opened.customers.derivation_queue.mark([PendingMark(customer.id, at - 60, at - 10)])
+        for service in services:
+            await service.tick()
+        view = others[number].recent.view
+        assert await view.read(names, at - 90, at + 600) == await opened.readings.read(names, at - 90, at + 600)
+    measured = await opened.readings.read(names, 0, 1 << 32)
+    one, two = ({each.time: each.P for each in measured[name]} for name in names[:2])
+    assert {each.time: each.P for each in measured[names[2]]} == {
+        time: one[time] + two[time] for time in one.keys() & two.keys()
+    }
+    assert len(measured[names[2]]) == 49
+    assert min(each.recent.answered for each in others) > 0
+    for each in others:
+        await each.close()

@@ -20,7 +20,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import ClaimTrail, Customer, Window
 from cenergyd.storage.mongodb.ids import id_text
 from cenergyd.storage.mongodb.shared_document import (
     AGREED_FIELDS,
@@ -39,7 +39,10 @@ EXTENSIONS, VERSION, SEEN, EXISTING, UNWRITTEN, MIGRATED, GONE = (
 )  # fmt: skip
 PENDING_START, PENDING_END = "pending_start", "pending_end"
 RESULT, RESULT_VERSION = "derivation", "derivation_version"
-CUSTOMER_FIELDS = [*SETTINGS, EXTENSIONS, EXISTING, PENDING_START, PENDING_END, RESULT, RESULT_VERSION]
+PENDING_CLAIM, PENDING_DONE = "pending_claim", "pending_done"
+JOBS_START, JOBS_CLAIM, JOBS_DONE = "jobs_start", "jobs_claim", "jobs_done"
+TRAIL = (PENDING_CLAIM, PENDING_DONE, JOBS_START, JOBS_CLAIM, JOBS_DONE)
+CUSTOMER_FIELDS = [*SETTINGS, EXTENSIONS, EXISTING, PENDING_START, PENDING_END, RESULT, RESULT_VERSION, *TRAIL]
 """The fields that :func:`customer_of` needs."""
 
 
@@ -56,6 +59,12 @@ def customer_of(own: Mapping[str, Any]) -> Customer:
         pending_end=time_of(own.get(PENDING_END)),
         derivation=own.get(RESULT, ""),
         derivation_version=int(own.get(RESULT_VERSION, 0)),
+        trail=ClaimTrail(
+            own.get(PENDING_DONE),
+            own.get(JOBS_DONE),
+            is_idle=own.get(PENDING_START) is None and own.get(PENDING_CLAIM) is None,
+            jobs_idle=own.get(JOBS_START) is None and own.get(JOBS_CLAIM) is None,
+        ),
     )
 
 

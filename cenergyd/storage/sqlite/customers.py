@@ -16,7 +16,7 @@ import attrs
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.front_end import FrontEnd
-from cenergyd.customers.model import Customer, PendingMark, Window
+from cenergyd.customers.model import ClaimTrail, Customer, PendingMark, Window
 from cenergyd.customers.ownership import holds_or_held
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 from cenergyd.runtime.clock import FromThreads
@@ -26,7 +26,8 @@ from cenergyd.storage.sqlite.pending_queue import SqlitePendingQueue
 _SETTINGS = (
     "id", "name", "time_zone", "facility", "load", "solar", "logger_serial_number", "logger_password", "extensions",
 )  # fmt: skip
-COLUMNS = ", ".join((*_SETTINGS, "pending_start", "pending_end", "derivation", "derivation_version"))
+_TRAIL = ("pending_claim", "pending_done", "jobs_start", "jobs_claim", "jobs_done")
+COLUMNS = ", ".join((*_SETTINGS, "pending_start", "pending_end", "derivation", "derivation_version", *_TRAIL))
 _IDS_AT_ONCE = 500
 
 
@@ -182,7 +183,8 @@ def _touch(db: sqlite3.Connection) -> None:
 
 def customer_of(row: Sequence[Any]) -> Customer:
     """The customer of a row of COLUMNS."""
-    (identity, name, zone, facility, load, solar, serial, password, extensions, start, end, derivation, version) = row
+    identity, name, zone, facility, load, solar, serial, password, extensions, start, end, *results = row
+    derivation, version, claim, done, jobs_start, jobs_claim, jobs_done = results
     return Customer(
         id=identity,
         name=name,
@@ -197,6 +199,12 @@ def customer_of(row: Sequence[Any]) -> Customer:
         pending_end=end,
         derivation=derivation,
         derivation_version=version,
+        trail=ClaimTrail(
+            done,
+            jobs_done,
+            is_idle=start is None and claim is None,
+            jobs_idle=jobs_start is None and jobs_claim is None,
+        ),
     )
 
 

@@ -66,7 +66,7 @@ class SqlitePendingQueue:
             UPDATE customer SET
                 @work_start = min(ifnull(@start, @work_start), ifnull(@work_start, @start)),
                 @work_end = max(ifnull(@end, @work_end), ifnull(@work_end, @end)),
-                @claim = :claim, @claim_until = :now + :ttl, @start = NULL, @end = NULL, @retry_at = NULL
+                @claim = :claim, @claim_until = :now + :ttl, @start = NULL, @end = NULL, @retry_at = NULL, @done = NULL
             WHERE id IN (
                 SELECT id FROM customer WHERE rowid IN (BUSY_ROWS)
                     AND ifnull(@claim_until, :now) <= :now AND ifnull(@retry_at, :now) <= :now
@@ -207,8 +207,9 @@ class SqlitePendingQueue:
     def _release_within(
         self, db: sqlite3.Connection, works: Sequence[PendingWork], back: str, only: str = ""
     ) -> list[bool]:
+        ended = "" if back else "@done = @claim,"
         sql = self._sql(
-            f"UPDATE customer SET {back} @work_start = NULL, @work_end = NULL, @claim = NULL, @claim_until = NULL"
+            f"UPDATE customer SET {back} {ended} @work_start = NULL, @work_end = NULL, @claim = NULL, @claim_until = NULL"
             f" WHERE id = ? AND @claim = ? {only}"
         )
         return [db.execute(sql, (work.customer.id, work.claim)).rowcount == 1 for work in works]

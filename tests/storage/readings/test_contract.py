@@ -12,7 +12,8 @@ import pytest_twisted
 from hypothesis import strategies as st
 
 from cenergyd.errors import StoreRejected
-from cenergyd.readings.memory import merged_reading, summaries
+from cenergyd.readings.memory import summaries
+from cenergyd.readings.merging import merged_reading
 from cenergyd.readings.model import CHANNELS, FieldPoint, Reading, SeriesReadings, missing_series, series_name
 from cenergyd.readings.store import ReadingStore, Summary
 from tests.properties import for_all

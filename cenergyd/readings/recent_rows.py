@@ -1,0 +1,220 @@
+"""The newest readings of one series, as a store is known to hold them over a range of time. Pure.
+
+They are kept packed, in blocks that follow each other in time: a reading takes a sixth of the memory of its objects.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgpack
+
+from cenergyd.readings.merging import merged_reading
+from cenergyd.readings.model import Reading, new_reading
+
+KEPT_SECONDS = 4 * 3600
+"""Seconds before the newest reading that are kept: the jobs read two hours before the hour that has ended."""
+MAX_ROWS = 1500
+"""Readings of one series: a logger that logs more often than once in ten seconds is remembered for a shorter time."""
+SMALL_BLOCK = 8
+"""A last block with fewer readings is packed again with those that follow it, so that there are not many small ones."""
+SERIES_BYTES = 700
+"""What a series takes in memory beside its blocks."""
+BLOCK_BYTES = 250
+"""What a block takes in memory beside its packed readings."""
+
+
+class Unknown:
+    """Nobody has looked for the reading before those that are held."""
+
+
+UNKNOWN = Unknown()
+
+
+class _Block(NamedTuple):
+    first: int
+    last: int
+    length: int
+    packed: bytes
+
+    def readings(self) -> list[Reading]:
+        return list(map(new_reading, msgpack.unpackb(self.packed, use_list=False)))
+
+
+def _packed(readings: Sequence[Reading]) -> _Block:
+    return _Block(readings[0].time, readings[-1].time, len(readings), msgpack.packb(readings))
+
+
+class RecentRows:
+    """The readings of a series with ``start <= time < end``: the store holds these and no others.
+
+    :ivar before: the last reading before ``start``, None if there is none, or UNKNOWN.
+    :ivar since: when the range was first read from the store, UTC seconds.
+    """
+
+    __slots__ = ("_blocks", "before", "end", "since", "size", "start")
+
+    def __init__(self, start: int, end: int, readings: Sequence[Reading], since: float) -> None:
+        self.start = start
+        self.end = end
+        self.since = since
+        self.before: Reading | Unknown | None = UNKNOWN
+        self._blocks: list[_Block] = []
+        self.size = SERIES_BYTES
+        """Estimated bytes in memory."""
+        self._append(list(readings))
+        self._trim()
+
+    @property
+    def rows(self) -> int:
+        """How many readings are held."""
+        return sum(block.length for block in self._blocks)
+
+    def holds(self, start: int, end: int) -> bool:
+        """Whether every reading of a range is known."""
+        return self.start <= start and end <= self.end
+
+    def read(self, start: int, end: int) -> list[Reading]:
+        """The readings of a range that is held."""
+        found: list[Reading] = []
+        for block in self._blocks:
+            if block.last < start:
+                continue
+            if block.first >= end:
+                break
+            readings = block.readings()
+            if block.first < start or block.last >= end:
+                readings = readings[bisect_left(readings, (start,)) : bisect_left(readings, (end,))]
+            found += readings
+        return found
+
+    def last(self, before: int) -> Reading | Unknown | None:
+        """The last reading before a time in ``start <= time <= end``."""
+        for block in reversed(self._blocks):
+            if block.first < before:
+                readings = block.readings()
+                return readings[bisect_left(readings, (before,)) - 1]
+        return self.before
+
+    def first(self, since: int) -> Reading | None:
+        """The first reading from a time on that is held; None if none is."""
+        for block in self._blocks:
+            if block.last >= since:
+                readings = block.readings()
+                return readings[bisect_left(readings, (since,))]
+        return None
+
+    def merge(self, readings: Iterable[Reading]) -> None:
+        """Readings that were written, in the order in which they were given (see :meth:`ReadingStore.write`)."""
+        new: dict[int, Reading] = {}
+        for reading in readings:
+            time = reading[0]
+            if time < self.start:
+                self.before = UNKNOWN
+            elif time < self.end:
+                new[time] = merged_reading(new[time], reading) if time in new else reading
+        if not new:
+            return
+        times = sorted(new)
+        if not self._blocks or times[0] > self._blocks[-1].last:
+            self._append([new[time] for time in times])
+        else:
+            stored = self._cut(times[0], times[-1] + 1)
+            for time, reading in new.items():
+                stored[time] = merged_reading(stored[time], reading) if time in stored else reading
+            self._insert([stored[time] for time in sorted(stored)])
+        self._trim()
+
+    def replace(self, start: int, end: int, readings: Sequence[Reading]) -> None:
+        """The readings of a range were replaced by these."""
+        if start < self.start:
+            self.before = UNKNOWN
+        low, high = max(start, self.start), min(end, self.end)
+        if low >= high:
+            return
+        kept = {time: each for time, each in self._cut(low, high).items() if not low <= time < high}
+        kept |= {each.time: each for each in readings if low <= each.time < high}
+        self._insert([kept[time] for time in sorted(kept)])
+        self._trim()
+
+    def extend(self, start: int, end: int, readings: Sequence[Reading]) -> None:
+        """Add a range that was read from the store and meets what is held on one side or both."""
+        if start < self.start:
+            self.before = UNKNOWN
+        held = {each.time: each for block in self._blocks for each in block.readings()}
+        held = {time: each for time, each in held.items() if not start <= time < end}
+        held |= {each.time: each for each in readings}
+        self.start, self.end = min(self.start, start), max(self.end, end)
+        self._blocks.clear()
+        self.size = SERIES_BYTES
+        self._append([held[time] for time in sorted(held)])
+        self._trim()
+
+    def shorten(self) -> bool:
+        """Forget all but the last block. False if there is no more than that."""
+        if len(self._blocks) < 2:
+            return False
+        self._forget(len(self._blocks) - 1)
+        return True
+
+    def _append(self, readings: list[Reading]) -> None:
+        if not readings:
+            return
+        if self._blocks and self._blocks[-1].length < SMALL_BLOCK:
+            readings = [*self._pop(len(self._blocks) - 1).readings(), *readings]
+        self._add(len(self._blocks), readings)
+
+    def _insert(self, readings: Sequence[Reading]) -> None:
+        """Put readings where a cut has made room for them."""
+        if readings:
+            place = bisect_left(self._blocks, readings[0].time, key=lambda block: block.first)
+            self._add(place, readings)
+
+    def _cut(self, start: int, end: int) -> dict[int, Reading]:
+        """Take out the blocks that have readings in a range."""
+        found: dict[int, Reading] = {}
+        for number in reversed(range(len(self._blocks))):
+            block = self._blocks[number]
+            if block.first < end and block.last >= start:
+                found |= {each.time: each for each in self._pop(number).readings()}
+        return found
+
+    def _add(self, place: int, readings: Sequence[Reading]) -> None:
+        block = _packed(readings)
+        self._blocks.insert(place, block)
+        self.size += BLOCK_BYTES + len(block.packed)
+
+    def _pop(self, number: int) -> _Block:
+        block = self._blocks.pop(number)
+        self.size -= BLOCK_BYTES + len(block.packed)
+        return block
+
+    def _trim(self) -> None:
+        """Forget what is older than KEPT_SECONDS or more than MAX_ROWS."""
+        oldest = self._blocks[-1].last - KEPT_SECONDS if self._blocks else self.start
+        rows, old = 0, 0
+        for number in reversed(range(len(self._blocks))):
+            if rows >= MAX_ROWS or self._blocks[number].last < oldest:
+                old = number + 1
+                break
+            rows += self._blocks[number].length
+        if old:
+            self._forget(old)
+        if rows > 2 * MAX_ROWS:
+            self._halve()
+
+    def _halve(self) -> None:
+        """Keep the newest readings of a large first block."""
+        readings = self._pop(0).readings()
+        self.before = readings[-MAX_ROWS - 1]
+        self.start = self.before.time + 1
+        self._add(0, readings[-MAX_ROWS:])
+
+    def _forget(self, blocks: int) -> None:
+        """Forget the oldest blocks."""
+        for _ in range(blocks):
+            last = self._pop(0)
+        self.before = last.readings()[-1]
+        self.start = last.last + 1

@@ -1,0 +1,447 @@
+"""What is kept in memory of the newest readings is what the store holds, whoever writes, fails or forgets."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from cenergyd.customers.model import ClaimTrail, Customer
+from cenergyd.errors import StoreUnavailable
+from cenergyd.readings import recent_rows
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.readings.recent import LONGEST_KEPT, MAX_BYTES, RecentReadings
+from cenergyd.readings.recent_rows import RecentRows
+from tests.jobs.site import run
+
+SERIAL = "001EC6000001"
+ONE, TWO, COMPUTED, OWN = (f"{SERIAL}_{each}" for each in ("1", "2", "missing_meter", "my_plugin"))
+SERIES = [ONE, TWO, COMPUTED]
+NOW = 1_760_000_400
+CUSTOMER = Customer(id="c", facility="1", solar="2", logger_serial_number=SERIAL)
+
+
+class Counting(MemoryReadingStore):
+    """Counts what it is asked; a write can be made to fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[tuple[tuple[str, ...], int, int]] = []
+        self.edges = 0
+        self.fails = ""
+        """``before``: the next write is not made; ``after``: it is made, and nobody knows."""
+
+    async def read(
+        self, series: Sequence[str], start: int, end: int, limit: int | None = None
+    ) -> dict[str, list[Reading]]:
+        self.reads.append((tuple(series), start, end))
+        return await super().read(series, start, end, limit)
+
+    async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
+        self.edges += 1
+        return await super().last(series, before)
+
+    async def first(self, series: Sequence[str], since: int = 0) -> dict[str, Reading]:
+        self.edges += 1
+        return await super().first(series, since)
+
+    async def write(self, batches: Sequence[SeriesReadings]) -> None:
+        fails, self.fails = self.fails, ""
+        if fails != "before":
+            await super().write(batches)
+        if fails:
+            raise StoreUnavailable("did not answer within 10 s")
+
+    async def replace_many(self, items: Any) -> None:
+        fails, self.fails = self.fails, ""
+        if fails != "before":
+            await super().replace_many(items)
+        if fails:
+            raise StoreUnavailable("did not answer within 10 s")
+
+
+@attrs.define
+class Site:
+    """A store, the document of a customer as the queues change it, and daemons with a memory each."""
+
+    store: Counting = attrs.field(factory=Counting)
+    clock: Clock = attrs.field(factory=Clock)
+    daemons: list[RecentReadings] = attrs.field(factory=list)
+    claim: tuple[str, int] | None = None
+    """The claim and whose it is."""
+    done: str | None = None
+    pending: bool = False
+    jobs: bool = False
+    jobs_done: str | None = None
+    claims: int = 0
+
+    def upload(self, daemon: int, batches: Sequence[SeriesReadings], fails: str = "") -> None:
+        """Readings are written and then marked, and claimed if nothing else waits."""
+        self.store.fails = fails
+        try:
+            run(self.daemons[daemon].write(batches))
+        except StoreUnavailable:
+            return
+        finally:
+            self.store.fails = ""
+        if self.claim is None and not self.pending:
+            self.claim = (self._new(), daemon)
+        elif self.claim is None or self.claim[1] != daemon:
+            self.pending = True
+
+    def command(self, work: Callable[[MemoryReadingStore], Coroutine[Any, Any, None]], *, jobs: bool = False) -> None:
+        """Another process changes the store and marks it."""
+        run(work(self.store))
+        self.jobs, self.pending = self.jobs or jobs, self.pending or not jobs
+
+    def run_jobs(self) -> None:
+        """Some daemon does what waits in the job queue."""
+        if self.jobs:
+            self.jobs, self.jobs_done = False, self._new()
+
+    def derive(self, daemon: int) -> bool:
+        """A daemon claims what waits, and is told so. False if there is nothing, or it is another's."""
+        if self.claim is None:
+            if not self.pending:
+                return False
+            self.claim, self.pending, self.done = (self._new(), daemon), False, None
+        if self.claim[1] != daemon:
+            return False
+        trail = ClaimTrail(self.done, self.jobs_done, is_idle=False, jobs_idle=not self.jobs)
+        self.daemons[daemon].claimed(attrs.evolve(CUSTOMER, trail=trail), self.claim[0])
+        return True
+
+    def end(self) -> None:
+        """The claim ends, or expires: then another daemon claims what it left."""
+        if self.claim is not None:
+            self.done, self.claim = self.claim[0], None
+
+    def expire(self) -> None:
+        """The claim's daemon does not renew it."""
+        if self.claim is not None:
+            self.claim, self.pending = None, True
+
+    def _new(self) -> str:
+        self.claims += 1
+        return f"claim {self.claims}"
+
+
+def site(daemons: int = 1, max_bytes: int = MAX_BYTES) -> Site:
+    """A site at NOW."""
+    made = Site()
+    made.clock.advance(NOW)
+    made.daemons = [RecentReadings(made.store, made.clock.seconds, max_bytes) for _ in range(daemons)]
+    return made
+
+
+def rows(start: int, count: int = 15, power: float = 1.0) -> list[Reading]:
+    """Readings a minute apart."""
+    return [Reading(start + 60 * k, power + k, 0.5, 230.0, 0.25) for k in range(count)]
+
+
+def both(start: int, count: int = 15) -> list[SeriesReadings]:
+    """An upload of both meters."""
+    return [SeriesReadings(ONE, rows(start, count)), SeriesReadings(TWO, rows(start, count, 7.0))]
+
+
+def work_a_quarter(here: Site, start: int) -> None:
+    """What a daemon reads and writes for a quarter of an hour."""
+    view = here.daemons[0].view
+    here.upload(0, both(start))
+    assert here.derive(0)
+    run(view.read(SERIES, start - 90, start + 990))
+    run(view.write([SeriesReadings(COMPUTED, rows(start, 15, 3.0))]))
+    hour = start - start % 3600
+    run(view.read(SERIES, hour, hour + 3 * 3600))
+    here.end()
+
+
+def test_after_the_first_quarter_nothing_is_read_from_the_store() -> None:
+    here = site()
+    start = NOW - NOW % 3600
+    here.clock.advance(start + 900 - NOW)
+    for quarter in range(4):
+        work_a_quarter(here, start + 900 * quarter)
+        here.clock.advance(900)
+        if quarter == 0:
+            here.store.reads.clear()
+    assert here.store.reads == []
+    found = run(here.daemons[0].view.read(SERIES, start, start + 3600))
+    assert found == run(here.store.read(SERIES, start, start + 3600))
+    assert [len(each) for each in found.values()] == [60, 60, 60]
+
+
+def test_what_another_daemon_marked_is_read_again() -> None:
+    here = site(2)
+    work_a_quarter(here, NOW - 900)
+    here.upload(1, [SeriesReadings(ONE, [Reading(NOW - 30, 99.0)])])
+    here.end()
+    here.upload(0, both(NOW))
+    assert here.derive(0)
+    assert Reading(NOW - 30, 99.0) in run(here.daemons[0].view.read([ONE], NOW - 90, NOW + 990))[ONE]
+
+
+@pytest.mark.parametrize("jobs_ran", [True, False])
+def test_computed_readings_that_a_command_wrote_are_read_again(jobs_ran: bool) -> None:
+    here = site()
+    work_a_quarter(here, NOW - 900)
+    here.command(lambda store: store.write([SeriesReadings(COMPUTED, [Reading(NOW - 30, 99.0)])]), jobs=True)
+    if jobs_ran:
+        here.run_jobs()
+    here.upload(0, both(NOW))
+    assert here.derive(0)
+    assert Reading(NOW - 30, 99.0) in run(here.daemons[0].view.read([COMPUTED], NOW - 90, NOW + 990))[COMPUTED]
+
+
+@pytest.mark.parametrize("fails", ["before", "after"])
+def test_after_a_write_whose_outcome_is_unknown_the_store_is_asked(fails: str) -> None:
+    here = site()
+    work_a_quarter(here, NOW - 900)
+    here.upload(0, both(NOW))
+    assert here.derive(0)
+    here.upload(0, [SeriesReadings(ONE, [Reading(NOW + 30, 99.0)])], fails)
+    found = run(here.daemons[0].view.read([ONE], NOW - 90, NOW + 990))
+    assert found == run(here.store.read([ONE], NOW - 90, NOW + 990))
+    assert (Reading(NOW + 30, 99.0) in found[ONE]) == (fails == "after")
+
+
+def test_a_read_during_which_something_is_written_is_not_kept() -> None:
+    here = site()
+    recent = here.daemons[0]
+    here.upload(0, both(NOW))
+    assert here.derive(0)
+    late: Deferred[None] = Deferred()
+    read = here.store.read
+
+    async def slow(*arguments: Any) -> dict[str, list[Reading]]:
+        found = await read(*arguments)
+        await late
+        return found
+
+    here.store.read = slow  # type: ignore[method-assign]
+    answers: list[Any] = []
+    Deferred.fromCoroutine(recent.view.read([ONE], NOW, NOW + 900)).addCallback(answers.append)
+    here.upload(0, [SeriesReadings(ONE, [Reading(NOW + 30, 5.0)])])
+    late.callback(None)
+    assert len(answers[0][ONE]) == 15  # as the store answered
+    assert len(run(recent.view.read([ONE], NOW, NOW + 900))[ONE]) == 16
+
+
+def test_writes_of_one_series_at_the_same_time_leave_nothing_behind() -> None:
+    here = site()
+    recent = here.daemons[0]
+    work_a_quarter(here, NOW - 900)
+    ends: list[Deferred[None]] = []
+
+    async def slow(batches: Sequence[SeriesReadings]) -> None:
+        ends.append(Deferred())
+        await ends[-1]
+
+    here.store.write = slow  # type: ignore[method-assign]
+    for power in (1.0, 2.0):
+        Deferred.fromCoroutine(recent.write([SeriesReadings(ONE, [Reading(NOW, power)])]))
+    del here.store.write
+    run(here.store.write([SeriesReadings(ONE, [Reading(NOW, 1.0)])]))  # the store made the second one first
+    ends[0].callback(None)
+    ends[1].callback(None)
+    assert run(recent.view.read([ONE], NOW - 60, NOW + 60))[ONE][-1] == Reading(NOW, 1.0)
+
+
+def test_only_what_is_marked_is_kept() -> None:
+    here = site()
+    here.upload(0, both(NOW))
+    assert here.derive(0)
+    view = here.daemons[0].view
+    other = "001EC6000002_1"
+    for _ in range(2):
+        run(view.read([OWN, other], NOW, NOW + 900))
+        run(view.read([ONE], NOW - 30 * 86400, NOW - 29 * 86400))
+    assert len(here.store.reads) == 4
+    assert here.daemons[0].held(OWN) is None
+    run(view.read([ONE], NOW, NOW + 900))
+    assert here.daemons[0].held(ONE) is not None
+    here.clock.advance(LONGEST_KEPT)
+    assert here.daemons[0].held(ONE) is None
+
+
+def test_a_logger_that_was_another_customers_is_not_kept() -> None:
+    here = site()
+    recent = here.daemons[0]
+    history = [{"until": NOW - 3600, "logger_serial_number": "001EC6000009", "facility": "1", "solar": "2"}]
+    moved = attrs.evolve(CUSTOMER, extensions={"history": history}, trail=ClaimTrail(None, None, True, True))
+    for claim in ("a", "b"):
+        recent.claimed(moved, claim)
+        run(recent.view.read([ONE], NOW, NOW + 900))
+    assert len(here.store.reads) == 2
+    assert recent.size == 0
+
+
+def test_the_last_reading_before_those_that_are_held_is_asked_for_once() -> None:
+    here = site()
+    here.upload(0, both(NOW))
+    assert here.derive(0)
+    view = here.daemons[0].view
+    run(view.read([ONE], NOW, NOW + 900))
+    for _ in range(2):
+        assert run(view.last([ONE], NOW)) == {}
+        assert run(view.last([ONE], NOW - 5000)) == {}
+        assert run(view.last([ONE], NOW + 60)) == {ONE: Reading(NOW, 1.0, 0.5, 230.0, 0.25)}
+        assert run(view.first([ONE], NOW + 1)) == {ONE: Reading(NOW + 60, 2.0, 0.5, 230.0, 0.25)}
+    assert here.store.edges == 1
+    run(view.write([SeriesReadings(ONE, [Reading(NOW - 9000, 4.0)])]))
+    assert run(view.last([ONE], NOW)) == {ONE: Reading(NOW - 9000, 4.0)}
+
+
+def test_the_memory_that_is_held_is_bounded_and_counted() -> None:
+    clock = Clock()
+    clock.advance(NOW)
+    store, limit = MemoryReadingStore(), 400_000
+    recent = RecentReadings(store, clock.seconds, limit)
+    trail = ClaimTrail("claim", None, is_idle=False, jobs_idle=True)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.take_snapshot()
+        for quarter in range(4):
+            for number in range(100):
+                serial = f"001EC6{number:06X}"
+                name = f"{serial}_1"
+                customer = attrs.evolve(CUSTOMER, id=str(number), logger_serial_number=serial, trail=trail)
+                recent.claimed(customer, "claim")
+                run(recent.view.read([name], NOW, NOW + 900))
+                run(recent.write([SeriesReadings(name, rows(NOW + 900 * quarter))]))
+                assert recent.size <= limit
+        after = tracemalloc.take_snapshot()
+    finally:
+        tracemalloc.stop()
+    files = [tracemalloc.Filter(True, f"*/cenergyd/readings/{each}.py") for each in ("recent", "recent_rows")]
+    changes = after.filter_traces(files).compare_to(before.filter_traces(files), "filename")
+    assert sum(change.size_diff for change in changes) < recent.size < limit
+    assert sum(recent.held(f"001EC6{number:06X}_1") is not None for number in range(100)) > 90
+
+
+values = st.none() | st.floats(-1e6, 1e6)
+minutes = st.integers(-300, 30)
+readings = st.lists(
+    st.builds(lambda minute, p, q, e: Reading(NOW + 60 * minute, p, None, None, q, E_net=e), minutes, values, values, values),
+    max_size=6,
+)  # fmt: skip
+ranges = st.tuples(minutes, minutes).map(lambda pair: (NOW + 60 * min(pair), NOW + 60 * max(pair) + 60))
+names = st.sampled_from(SERIES)
+
+
+def inside(found: Sequence[Reading], start: int, end: int) -> list[Reading]:
+    """Those of a range."""
+    return [each for each in found if start <= each.time < end]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("merge"), readings),
+            st.tuples(st.just("replace"), ranges, readings),
+            st.tuples(st.just("extend"), ranges),
+            st.tuples(st.just("shorten")),
+            st.tuples(st.just("last"), minutes),
+        ),
+        max_size=25,
+    ),
+    st.integers(2, 9),
+)
+def test_a_series_holds_what_the_store_holds(changes: Sequence[Any], most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recent_rows, "MAX_ROWS", most)
+        patch.setattr(recent_rows, "SMALL_BLOCK", most // 3)
+        store = MemoryReadingStore()
+        held = RecentRows(NOW - 3600, NOW + 900, [], NOW)
+        for kind, *what in changes:
+            if kind == "merge":
+                run(store.write([SeriesReadings(ONE, what[0])]))
+                held.merge([each for each in what[0] if any(value is not None for value in each.values)])
+            elif kind == "replace":
+                (start, end), new = what[0], inside(what[1], *what[0])
+                run(store.replace(ONE, start, end, new))
+                held.replace(start, end, [each for each in new if any(value is not None for value in each.values)])
+            elif kind == "extend":
+                start, end = what[0]
+                if start <= held.end and held.start <= end:
+                    held.extend(start, end, run(store.read([ONE], start, end))[ONE])
+            elif kind == "shorten":
+                held.shorten()
+            elif held.start <= NOW + 60 * what[0] <= held.end:
+                before = NOW + 60 * what[0]
+                known, truth = held.last(before), run(store.last([ONE], before)).get(ONE)
+                if isinstance(known, recent_rows.Unknown):
+                    held.before = truth
+                else:
+                    assert known == truth
+            assert held.read(held.start, held.end) == run(store.read([ONE], held.start, held.end))[ONE]
+            assert held.first(held.start) == next(iter(held.read(held.start, held.end)), None)
+            middle = (held.start + held.end) // 2
+            assert held.read(middle, held.end) == run(store.read([ONE], middle, held.end))[ONE]
+            assert held.size >= recent_rows.SERIES_BYTES
+
+
+batches = st.lists(st.builds(SeriesReadings, names, readings), min_size=1, max_size=3)
+daemon = st.integers(0, 1)
+steps = st.one_of(
+    st.tuples(st.just("upload"), daemon, batches, st.sampled_from(["", "", "", "before", "after"])),
+    st.tuples(st.just("replace"), names, ranges, readings, st.sampled_from(["", "", "before", "after"])),
+    st.tuples(st.just("command"), batches),
+    st.tuples(st.just("remove"), names, ranges),
+    st.tuples(st.just("backfill"), batches),
+    st.tuples(st.just("jobs")),
+    st.tuples(st.just("end")),
+    st.tuples(st.just("expire")),
+    st.tuples(st.just("wait"), st.integers(-4000, 30_000)),
+    st.tuples(st.just("derive"), daemon, st.lists(st.tuples(names, ranges, st.none() | st.integers(1, 5)), max_size=4)),
+)
+
+
+@given(st.lists(steps, max_size=40), st.sampled_from([MAX_BYTES, 3500, 2500]))
+def test_under_a_claim_memory_answers_as_the_store_does(done: Sequence[Any], max_bytes: int) -> None:
+    here = site(2, max_bytes)
+    everything = (SERIES, NOW - 6000, NOW + 1800)
+    here.upload(0, both(NOW - 900))
+    assert here.derive(0)
+    run(here.daemons[0].view.read(*everything))
+    for kind, *what in done:
+        if kind == "upload":
+            here.upload(*what)
+        elif kind == "replace" and here.claim is not None:
+            name, (start, end), new, fails = what
+            here.store.fails = fails
+            try:
+                run(here.daemons[here.claim[1]].replace(name, start, end, inside(new, start, end)))
+            except StoreUnavailable:
+                here.expire()
+            here.store.fails = ""
+        elif kind == "command":
+            here.command(lambda store, what=what: store.write(what[0]))  # type: ignore[misc]
+        elif kind == "remove":
+            here.command(lambda store, what=what: store.replace(what[0], *what[1], []))  # type: ignore[misc]
+        elif kind == "backfill":
+            here.command(lambda store, what=what: store.write(what[0]), jobs=True)  # type: ignore[misc]
+        elif kind == "jobs":
+            here.run_jobs()
+        elif kind == "end":
+            here.end()
+        elif kind == "expire":
+            here.expire()
+        elif kind == "wait":
+            here.clock.rightNow += what[0]
+        elif kind == "derive" and here.derive(what[0]):
+            view = here.daemons[what[0]].view
+            assert run(view.read(*everything)) == run(here.store.read(*everything))
+            for name, (start, end), limit in what[1]:
+                assert run(view.read([name], start, end, limit)) == run(here.store.read([name], start, end, limit))
+                assert run(view.last(SERIES, start)) == run(here.store.last(SERIES, start))
+                assert run(view.first(SERIES, end)) == run(here.store.first(SERIES, end))
+        assert all(0 <= each.size <= max(max_bytes, 0) for each in here.daemons)

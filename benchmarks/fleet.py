@@ -14,8 +14,8 @@ measured, four quarters or a multiple, and the table has both kinds. The peer ne
 MongoDB's documents by a proxy, and waits after each quarter for those that are written later. ``--burst`` sends all sites at once
 instead and, while they are derived, some further uploads, whose times are what is then printed. ``--customers`` is how many are in the
 store; the others send nothing. ``--backlog`` has all sites send their last days at once instead of quarters, without the peer, and
-measures the seconds until all of it is computed, the times of other sites' uploads meanwhile, and the bytes that InfluxDB needs for a
-site and year. Nothing is waited for longer than ``--limit``.
+measures the seconds until all of it is computed and the times of other sites' uploads meanwhile. Nothing is waited for longer than
+``--limit``.
 """
 
 from __future__ import annotations

@@ -51,6 +51,8 @@ class Side:
     counter: MongoCounter | None = None
     helper: subprocess.Popen[str] | None = None
     tasks: subprocess.Popen[str] | None = None
+    readings_path: Path | None = None
+    """The embedded store of readings."""
     used: list[dict[str, float]] = attrs.field(factory=list)
     """CPU seconds of each measured quarter."""
     asked: list[Counter[str]] = attrs.field(factory=list)
@@ -162,6 +164,7 @@ def cenergyd(name: str, project: Path, arguments: argparse.Namespace) -> Iterato
                     mongo=mongo,
                     counter=counter,
                     helper=helper,
+                    readings_path=Path(folder) / "readings.sqlite" if influx is None else None,
                 )
         finally:
             helper.kill()

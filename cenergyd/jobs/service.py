@@ -48,7 +48,10 @@ PERIODIC_SECONDS = 60.0
 BATCH_CUSTOMERS = 200
 """Customers claimed from the queue at once."""
 CONCURRENT_CUSTOMERS = 64
-"""Customers whose jobs run concurrently and share requests to the stores; the jobs of one customer run one after another."""
+"""Customers whose jobs run concurrently and share requests to the stores; the jobs of one customer run one after another.
+
+As many again from windows whose derivation's claim is still held: it would expire while they waited for the backlogs of many customers.
+"""
 CLAIM_SECONDS = 180
 """Seconds until a claim expires and another daemon takes over; at least 1.5 times the jobs' timeout."""
 log = Logger()
@@ -108,7 +111,7 @@ class JobService(Service):
         """Windows handed over directly by the derivation."""
         # Waiting windows must be run long before their claims expire.
         self._takes_over = settings.jobs.interval_seconds + MAX_REST_SECONDS <= self._runtime.ttl / 2
-        self._slots = Slots(CONCURRENT_CUSTOMERS)
+        self._slots, self._derived_slots = Slots(CONCURRENT_CUSTOMERS), Slots(CONCURRENT_CUSTOMERS)
         self._loops = self._periodic_services(settings.jobs.interval_seconds)
 
     def _periodic_services(self, interval_seconds: float) -> tuple[PeriodicService, ...]:
@@ -158,12 +161,12 @@ class JobService(Service):
                 JobClaim(work, claimed_at, self._queue, self._ends, self._clock, self._runtime.ttl)
                 for work, claimed_at in works
             ]
-            await _all([self._in_slot(self._window_jobs.run(claim)) for claim in claims])
+            await _all([self._in_slot(self._window_jobs.run(claim), self._slots) for claim in claims])
             if len(works) < limit:
                 break
         if not self._runtime.paused:
             documents = await self._due(limit)
-            await _all([self._in_slot(self._retried_jobs.run(document)) for document in documents])
+            await _all([self._in_slot(self._retried_jobs.run(document), self._slots) for document in documents])
         self.status.last_tick = self._clock.seconds()
 
     async def run_derived(self) -> None:
@@ -178,7 +181,7 @@ class JobService(Service):
                 DerivationClaim(each, self._derivation_queue, self._queue, self._ends, self._clock, self._runtime.ttl)
                 for each in works
             ]
-            await _all([self._in_slot(self._window_jobs.run(claim)) for claim in claims])
+            await _all([self._in_slot(self._window_jobs.run(claim), self._derived_slots) for claim in claims])
 
     async def _hand_over(self, works: Sequence[DerivedWork]) -> None:
         """Leave windows to the job queue."""
@@ -248,12 +251,13 @@ class JobService(Service):
             await refresh(self._stored)
         return documents
 
-    async def _in_slot(self, work: Coroutine[object, object, None]) -> None:
-        await self._slots.acquire()
+    @staticmethod
+    async def _in_slot(work: Coroutine[object, object, None], slots: Slots) -> None:
+        await slots.acquire()
         try:
             await work
         finally:
-            self._slots.release()
+            slots.release()
 
 
 async def _all(works: Sequence[Coroutine[Deferred[object], object, None]]) -> None:

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from cenergyd.customers.model import PendingMark, PendingWork, Window
 from cenergyd.errors import StoreUnavailable
-from cenergyd.jobs import handed_over
+from cenergyd.jobs import handed_over, service
 from cenergyd.jobs.service import CLAIM_SECONDS
 from tests.derivation.memory import START, customer, settle
 from tests.jobs.test_service import Job, Place, place
@@ -158,6 +158,24 @@ def test_the_jobs_of_a_fresh_window_run_under_the_claim_on_its_derivation() -> N
     assert job.windows == [("a", START, START + 60)]
     assert derivation.pending == derivation.working == here.queue.pending == here.queue.working == {}
     assert derivation.customers["a"].derivation == "result"
+
+
+def test_the_jobs_of_fresh_windows_do_not_wait_for_those_of_backlogs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "CONCURRENT_CUSTOMERS", 1)
+    running: Deferred[None] = Deferred()
+    job = Job(lambda customer, start, end: running if end - start > 60 else None)
+    here = started(job)
+    settle(here.clock, here.queue.mark([PendingMark("a", START, START + 1800)]))
+    backlog = Deferred.fromCoroutine(here.service.tick())
+    here.clock.advance(1)
+    kept(here, "b", START, START + 60)
+    run_derived(here)
+    assert job.windows == [("a", START, START + 1800), ("b", START, START + 60)]
+    assert not backlog.called
+    running.callback(None)
+    here.clock.advance(1)
+    assert backlog.called
+    assert here.queue.pending == here.queue.working == {}
 
 
 def test_jobs_that_others_may_have_run_at_the_same_time_run_once_more() -> None:

@@ -38,8 +38,7 @@ class BacklogCounts(PeriodicService):
         """Count once."""
         summary = await self._job_queue.summary()
         self.jobs_pending, self.jobs_oldest = summary.customers, summary.oldest
-        due = await self._outbox.due(int(self._clock.seconds()), 1)
-        self.outbox_oldest_due = due[0].due if due else None
+        self.outbox_oldest_due = self._outbox.oldest_due
 
 
 def store_infos(settings: Settings, retention: Retention) -> tuple[StoreInfo, ...]:

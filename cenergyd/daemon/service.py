@@ -135,6 +135,7 @@ class Daemon(OrderedServices):
             notify=self._notify,
             threads=self.plugin_threads,
             alert_rules=self.plugins.alert_rules,
+            finished=self._jobs_finished,
         )
 
     def _site_states(self) -> SiteStateService:
@@ -207,6 +208,10 @@ class Daemon(OrderedServices):
         """Readings of a customer were stored or computed."""
         self.feed.publish(customer_id)
         self.site_states.news(customer_id)
+
+    def _jobs_finished(self, customer_id: str) -> None:
+        """Rollups, energy and everything else of a customer's new readings are stored."""
+        self.site_states.finished(customer_id)
 
     async def _customer_changed(self, old: Customer | None, new: Customer | None) -> None:
         """Drop cached credentials of its logger, and evaluate its site again."""

@@ -75,10 +75,10 @@ def uploads_in(site: Document | None) -> Uploads | None:
 
 def with_uploads(logger: Document, uploads: Uploads | None) -> Document:
     """A logger's document as if the uploads had been written into it."""
-    if uploads is None or uploads.serial != logger.key:
-        return logger
     stored = logger.body.get(METERS)
-    meters = dict(stored) if isinstance(stored, Mapping) else {}
+    if uploads is None or uploads.serial != logger.key or not isinstance(stored, Mapping):
+        return logger
+    meters = dict(stored)
     for series, upload in uploads.meters.items():
         if series in meters:
             meters[series] = _with_upload(meters[series], upload)

@@ -29,6 +29,10 @@ class MemoryDocumentStore:
         """The documents that exist among these keys."""
         return {key: self.kept[kind, key] for key in keys if (kind, key) in self.kept}
 
+    async def get_kinds(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Document]]:
+        """The documents that exist among these keys of several kinds."""
+        return {kind: await self.get_many(kind, keys) for kind, keys in wanted.items()}
+
     async def put(
         self,
         kind: str,

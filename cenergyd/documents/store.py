@@ -51,6 +51,10 @@ class DocumentStore(Protocol):
         """The documents that exist among these keys."""
         ...
 
+    async def get_kinds(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Document]]:
+        """The documents that exist among these keys of several kinds, by kind and key, in as few round trips as possible."""
+        ...
+
     async def put(
         self,
         kind: str,

@@ -7,7 +7,7 @@ from changing measured readings, another customer's data or the daemon's own doc
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import attrs
@@ -134,6 +134,15 @@ class GuardedDocuments:
         if name in ("open", "close"):
             raise NotAllowed("only the daemon may open and close the stores")
         method = getattr(self._store, name)
+
+        def of_kinds(wanted: Mapping[str, Sequence[str]]) -> object:
+            for kind in wanted:
+                if kind in _SECRET_KINDS:
+                    raise NotAllowed(f"documents of kind {kind} are not for plugins")
+            return method(wanted)
+
+        if name == "get_kinds":
+            return of_kinds
 
         def checked(kind: str, *arguments: object, **options: object) -> object:
             if name in ("put", "put_many", "replace_many", "delete", "purge"):

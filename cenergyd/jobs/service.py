@@ -65,6 +65,7 @@ class JobService(Service):
     :param threads: threads for jobs with synchronous clients.
     :param at_hand: the same readings, from memory where they are held (:mod:`cenergyd.readings.recent`); None: from the store.
     :param alert_rules: the kinds of alerts that each plugin declares, by plugin and kind.
+    :param finished: called with the id of each customer whose jobs have run over a window.
     """
 
     name = "jobs"
@@ -82,6 +83,7 @@ class JobService(Service):
         threads: PluginThreads,
         alert_rules: Mapping[str, RulesOfPlugin] = {},
         at_hand: ReadingStore | None = None,
+        finished: Callable[[str], None] = lambda customer_id: None,
     ) -> None:
         self._clock = clock
         self._stored = readings
@@ -102,7 +104,7 @@ class JobService(Service):
         self.status = self._runtime.status
         self._retries = Retries(documents, RETRY_SECONDS)
         self._window_jobs = WindowJobs(
-            self._runtime, batched, self._retries, settings.readings.keep_days,
+            self._runtime, batched, self._retries, settings.readings.keep_days, finished=finished,
             at_hand=batched if at_hand is None else BatchingReadingStore(at_hand, clock),
         )  # fmt: skip
         self._retried_jobs = RetriedJobs(self._runtime, self._retries, batched, customers)
@@ -171,12 +173,8 @@ class JobService(Service):
 
     async def run_derived(self) -> None:
         """Run the jobs of the windows that this daemon has just derived, and end their derivation."""
+        # The derivation has read the corrections that apply; later ones mark the windows again.
         while not self._runtime.paused and (works := self.handed_over.take_derived(BATCH_CUSTOMERS)):
-            try:
-                await refresh(self._stored)
-            except (StoreUnavailable, Overloaded):
-                await self._hand_over(works)
-                raise
             claims = [
                 DerivationClaim(each, self._derivation_queue, self._queue, self._ends, self._clock, self._runtime.ttl)
                 for each in works
@@ -223,12 +221,6 @@ class JobService(Service):
     async def _next_works(self, limit: int) -> list[tuple[PendingWork, float]]:
         """Works, each with the time of its claim: first those handed over by the derivation, then those from the queue."""
         works = await self.handed_over.take(limit)
-        if works:
-            try:
-                await refresh(self._stored)
-            except (StoreUnavailable, Overloaded):
-                await self._queue.postpone([work for work, _ in works], int(self._clock.seconds()))
-                raise
         if len(works) < limit:
             claimed = await self._claimed(limit - len(works))
             now = self._clock.seconds()

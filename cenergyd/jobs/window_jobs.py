@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from twisted.internet.defer import CancelledError
@@ -28,6 +28,7 @@ class WindowJobs:
 
     :param keep_days: retention of readings in days, by kind.
     :param at_hand: the same readings, from memory where they are held; None: from the store.
+    :param finished: called with the id of each customer whose window is finished.
     """
 
     def __init__(
@@ -36,7 +37,9 @@ class WindowJobs:
         readings: ReadingStore,
         retries: Retries,
         keep_days: Mapping[str, int],
+        *,
         at_hand: ReadingStore | None = None,
+        finished: Callable[[str], None] = lambda customer_id: None,
     ) -> None:
         self._runtime = runtime
         self._status = runtime.status
@@ -45,6 +48,7 @@ class WindowJobs:
         self._at_hand = at_hand
         self._retries = retries
         self._keep_days = keep_days
+        self._finished = finished
 
     async def run(self, claim: WindowClaim) -> None:
         """Run all jobs of one claimed window. Raises nothing: a failure is logged and the window released."""
@@ -100,6 +104,7 @@ class WindowJobs:
     async def _finish(self, claim: WindowClaim) -> None:
         if await claim.finish():
             self._runtime.backoff.succeeded()
+            self._finished(claim.customer.id)
         else:
             self._status.claims_lost += 1
 

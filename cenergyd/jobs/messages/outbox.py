@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from heapq import heappop, heappush
 from typing import Literal, NamedTuple
 
 from twisted.logger import Logger
@@ -53,6 +54,8 @@ MAX_SMS_PER_DAY = 100
 """Maximum SMS to one customer's channels in a UTC day: each costs the operator money."""
 CONFIRMATION = "confirmation"
 """Kind of the message that asks a receiver for confirmation."""
+_MAX_DUE_HERE = 10_000
+"""Times that are remembered; other messages are found a little later."""
 _NO_MORE_SMS = f"{MAX_SMS_PER_DAY} SMS were sent today: no more until tomorrow"
 
 MessageState = Literal["queued", "sending", "sent", "failed", "unsure"]
@@ -99,6 +102,18 @@ class Outbox:
         self._queue = DueQueue(documents, OUTBOX, FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
         self._customers = customers
         self._operators = operators
+        self._due_here: list[int] = []
+        """A heap of the times at which messages that this daemon has changed are due."""
+        self.oldest_due: int | None = None
+        """When the longest overdue message should have been sent, at the last look; None if none was overdue."""
+
+    def is_time(self, now: int) -> bool:
+        """Whether a message that this daemon has queued, or is to try again, is due."""
+        return bool(self._due_here) and self._due_here[0] <= now
+
+    def _will_be_due(self, due: int, now: int) -> None:
+        if due <= now + MAX_RETRY_SECONDS and len(self._due_here) < _MAX_DUE_HERE:
+            heappush(self._due_here, due)
 
     async def notify(self, notification: Notification, now: int) -> int:
         """Queue a message to every channel of its customer; returns the number of channels. Durable when this returns.
@@ -161,6 +176,7 @@ class Outbox:
             return key
         if not await self._queue.add(key, body, owner=owner, due=now):
             log.debug("message {key} is already in the outbox", key=key)
+        self._will_be_due(now, now)
         return key
 
     async def enqueue_test(self, customer: Customer, channel: object, now: int) -> str:
@@ -192,7 +208,11 @@ class Outbox:
 
     async def due(self, now: int, limit: int) -> list[Document]:
         """Messages that are due now."""
-        return await self._queue.due(now, limit)
+        while self.is_time(now):
+            heappop(self._due_here)
+        found = await self._queue.due(now, limit)
+        self.oldest_due = found[0].due if found else None
+        return found
 
     async def deliveries(self, customer_id: str, limit: int = 100) -> list[Delivery]:
         """A customer's messages, newest first."""
@@ -224,6 +244,7 @@ class Outbox:
             await self._queue.update(document, body, now)
         except Conflict:
             return False
+        self._will_be_due(now, now)
         return True
 
     async def claim(self, document: Document, now: int, seconds: int) -> Document | None:
@@ -258,6 +279,7 @@ class Outbox:
             again = again and body["channel"].get("type") in self._idempotent
         if result in ("retry", "unknown") and again:
             wait = self._queue.retry_delay(attempts)
+            self._will_be_due(now + wait, now)
             return await self._queue.update(document, {**body, "state": "queued"}, now + wait)
         finished: Mapping[AttemptResult, MessageState] = {
             "sent": "sent",

@@ -12,7 +12,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,7 +27,9 @@ from cenergyd.runtime.plugin_threads import PluginThreads
 
 log = Logger()
 INTERVAL_SECONDS = 5.0
-"""Seconds between two passes."""
+"""Seconds between two passes over what this daemon has queued, or is to try again."""
+LOOK_SECONDS = 30.0
+"""Seconds between two searches for messages that another daemon or a program has left."""
 SEND_TIMEOUT_SECONDS = 60.0
 """Seconds after which a notifier has failed. Longer than the timeouts of the built-in notifiers, whose errors are more precise."""
 CLAIM_MARGIN_SECONDS = 30.0
@@ -78,6 +80,7 @@ class OutboxService(Service):
         self._loop = LoopingCall(self._pass)
         self._loop.clock = twisted_clock(self._clock)
         self._passing: Deferred[None] | None = None
+        self._passed_at = float("-inf")
         self.counts: Counter[str] = Counter()
         """Number of attempts by result: sent, retry, refused, unknown."""
 
@@ -118,12 +121,21 @@ class OutboxService(Service):
             await DeferredList(list(self._sending.values()))
 
     def _pass(self) -> Deferred[None]:
-        if self._passing is None:
-            self._passing = Deferred.fromCoroutine(self.tick()).addBoth(self._passed)
-        return self._passing
+        now = self._clock.seconds()
+        nothing_new = not (self._more_due or self._unwritten or self._outbox.is_time(int(now)))
+        if self._passing is None and nothing_new and 0 <= now - self._passed_at < LOOK_SECONDS:
+            return succeed(None)
+        if self._passing is not None:
+            return self._passing
+        self._passed_at = now
+        passing: Deferred[None] = Deferred()
+        self._passing = passing  # before the pass, because a store that is down may fail at once
+        Deferred.fromCoroutine(self.tick()).addBoth(self._passed, passing)
+        return passing
 
-    def _passed(self, result: object) -> None:
+    def _passed(self, result: object, passing: Deferred[None]) -> None:
         self._passing = None
+        passing.callback(None)
         if isinstance(result, Failure):
             # Other services already report that the store is down.
             level = "warn" if result.check(CenergydError) else "error"

@@ -50,6 +50,11 @@ def silence_limit(logger: LoggerFacts) -> int:
     return by_rhythm if logger.own_limit is None else min(by_rhythm, logger.own_limit)
 
 
+def is_silent(logger: LoggerFacts, now: int) -> bool:
+    """Whether a logger has missed the time at which it usually uploads, or has never uploaded."""
+    return logger.last_upload is None or now >= logger.last_upload + silence_limit(logger)
+
+
 def evaluate(facts: SiteFacts, now: int) -> SiteState:
     """The state at ``now``, UTC seconds."""
     issues = sorted(_issues(facts, now), key=lambda issue: KINDS.index(issue.kind))
@@ -90,7 +95,7 @@ def _issues(facts: SiteFacts, now: int) -> list[Issue]:
     if uploaded is None:
         reason = facts.refusal.reason if facts.refusal else ""
         return [*found, Issue(kind="never_uploaded", reason=reason, field="logger_serial_number")]
-    if now >= uploaded + silence_limit(facts.logger):
+    if is_silent(facts.logger, now):
         refused = facts.refusal is not None and facts.refusal.time > uploaded
         reason = facts.refusal.reason if facts.refusal and refused else ""
         # All other data are outdated because of it, or unknown.

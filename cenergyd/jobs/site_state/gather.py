@@ -24,7 +24,7 @@ from cenergyd.errors import InvalidField
 from cenergyd.ingest.seen import CURRENT
 from cenergyd.ingest.upload_interval import usual_gap
 from cenergyd.jobs.alerts.rules import alerts_of
-from cenergyd.jobs.site_state.evaluate import evaluate
+from cenergyd.jobs.site_state.evaluate import evaluate, is_silent
 from cenergyd.jobs.site_state.model import (
     ComputedFacts,
     HeldSummary,
@@ -42,13 +42,36 @@ from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 
 
+class SiteDocuments(NamedTuple):
+    """The documents about some sites."""
+
+    sites: Mapping[str, Document]
+    """By customer."""
+    loggers: Mapping[str, Document]
+    """By serial number."""
+    held: Mapping[str, Document]
+    """Meters with held logs, by series."""
+
+
+async def documents_of(customers: Sequence[Customer], documents: DocumentStore) -> SiteDocuments:
+    """The documents about the sites of customers, in one round trip."""
+    serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
+    found = await documents.get_kinds(
+        {
+            SITE: [customer.id for customer in customers],
+            LOGGER: serials,
+            HELD_METER: series_of_roles(customers) if serials else [],
+        }
+    )
+    return SiteDocuments(found[SITE], found[LOGGER], found[HELD_METER])
+
+
 class _StoredFacts(NamedTuple):
     """The data read for all sites."""
 
     loggers: Mapping[str, Document]
     meters: Mapping[str, Document]
     derivations: Mapping[str, ReadOnlyJson]
-    rejected: Mapping[str, Document]
     held: Mapping[str, Document]
     last: Mapping[str, Reading]
 
@@ -68,30 +91,43 @@ async def gather(
     customers: Sequence[Customer],
     documents: DocumentStore,
     last: Mapping[str, Reading] | None = None,
+    stored: SiteDocuments | None = None,
     uploads: Mapping[str, Uploads] | None = None,
 ) -> list[SiteFacts]:
-    """The facts about each customer's site.
+    """The facts about each customer's site, without refused uploads (:func:`with_refusals`).
 
     :param last: the newest reading of each series (:func:`series_of_roles`); None if the readings store does not answer.
-    :param uploads: the regular uploads of their loggers, by customer; None: they are read.
+    :param stored: the documents about the sites; None: they are read.
+    :param uploads: the regular uploads of their loggers, by customer; None: the stored ones.
     """
-    serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
-    loggers = await documents.get_many(LOGGER, serials) if serials else {}
-    if uploads is None and serials:
-        sites = await documents.get_many(SITE, [customer.id for customer in customers])
-        uploads = {key: found for key, site in sites.items() if (found := uploads_in(site)) is not None}
-    for customer in customers if uploads else ():
+    if stored is None:
+        stored = await documents_of(customers, documents)
+    if uploads is None:
+        uploads = {key: found for key, site in stored.sites.items() if (found := uploads_in(site)) is not None}
+    loggers = dict(stored.loggers)
+    for customer in customers:
         if (logger := loggers.get(customer.logger_serial_number)) is not None:
-            loggers[logger.key] = with_uploads(logger, (uploads or {}).get(customer.id))
+            loggers[logger.key] = with_uploads(logger, uploads.get(customer.id))
     known = _StoredFacts(
         loggers,
-        await known_meters(documents, series_of_roles(customers), loggers) if serials else {},
+        await known_meters(documents, series_of_roles(customers), loggers),
         await results_of(customers, documents),
-        await documents.get_many(REJECTED, serials) if serials else {},
-        await documents.get_many(HELD_METER, series_of_roles(customers)) if serials else {},
+        stored.held,
         last or {},
     )
     return [_facts(customer, known) for customer in customers]
+
+
+async def with_refusals(sites: Sequence[SiteFacts], documents: DocumentStore, now: int) -> list[SiteFacts]:
+    """The facts with the last refused upload of those loggers that do not upload."""
+    serials = [each.customer.logger_serial_number for each in sites if is_silent(each.logger, now)]
+    rejected = await documents.get_many(REJECTED, serials) if any(serials) else {}
+    return [
+        attrs.evolve(each, refusal=_refusal(rejected[serial]))
+        if (serial := each.customer.logger_serial_number) in rejected
+        else each
+        for each in sites
+    ]
 
 
 async def site_states(
@@ -101,16 +137,18 @@ async def site_states(
     last: Mapping[str, Reading] | None = None,
     readings: ReadingStore | None = None,
     *,
+    stored: SiteDocuments | None = None,
     uploads: Mapping[str, Uploads] | None = None,
 ) -> list[SiteState]:
     """The state of each customer's site at ``now``.
 
     :param last: see :func:`gather`.
+    :param stored: see :func:`gather`.
     :param uploads: see :func:`gather`.
     :param readings: the store from which the last days of solar meters without power by day are read; None: they are not checked.
     """
     states = []
-    for facts in await gather(customers, documents, last, uploads):
+    for facts in await with_refusals(await gather(customers, documents, last, stored, uploads), documents, now):
         known = facts
         if readings is not None and last is not None and may_be_dark(facts, now):
             since = await solar_zero_since(facts.customer, facts, readings, now)
@@ -133,7 +171,6 @@ def _facts(customer: Customer, known: _StoredFacts) -> SiteFacts:
         sums=tuple(_sum(customer, role, known) for role in ROLES if is_sum(customer.current.meter_of(role))),
         computed=_computed(customer, result, known.last),
         backlog=_backlog(customer, result),
-        refusal=_refusal(known.rejected.get(serial)),
     )
 
 
@@ -225,9 +262,7 @@ def _backlog(customer: Customer, result: Mapping[str, object]) -> PendingRange |
     return None
 
 
-def _refusal(document: Document | None) -> Refusal | None:
-    if document is None:
-        return None
+def _refusal(document: Document) -> Refusal:
     return Refusal(_int(document.body.get("time")) or 0, str(document.body.get("reason") or "refused"))
 
 

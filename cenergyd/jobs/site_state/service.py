@@ -19,7 +19,7 @@ from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import InvalidField, Overloaded, StoreUnavailable
 from cenergyd.jobs.energy.read import LONGEST_GAP
 from cenergyd.jobs.rollups.report import energy_today
-from cenergyd.jobs.site_state.gather import series_of_roles, site_states
+from cenergyd.jobs.site_state.gather import documents_of, series_of_roles, site_states
 from cenergyd.jobs.site_state.model import SiteState
 from cenergyd.jobs.site_state.summary import (
     DayEnergy,
@@ -43,7 +43,12 @@ PASS_SECONDS = 15.0
 SETTLING = 8.0
 """Seconds from a notification to the evaluation: the activity of loggers and meters is stored with this delay."""
 SECOND_LOOK = 90
-"""Seconds from a notification to a second evaluation, when rollups and energy are computed as well. New numbers alone are stored only then."""
+"""Seconds from a notification to a second evaluation, unless the jobs have run before: then it follows at once. New numbers alone are stored
+only then."""
+CALM_SECONDS = 30.0
+"""Seconds that a good site with a regular upload waits for its jobs, so that it is evaluated once."""
+DUE_SECONDS = 60.0
+"""Seconds between two searches for sites that are due and were evaluated by another daemon, or before the start."""
 LONGEST = 3600
 """Maximum seconds between two evaluations of a site: another daemon may have changed its settings."""
 BATCH = 200
@@ -127,32 +132,73 @@ class SiteStateService(PeriodicService):
         self._news: dict[str, float] = {}
         self._again: dict[str, float] = {}
         """Customer id -> time of the second evaluation after a notification."""
-        self._passed = self._compared = float("-inf")
+        self._finished: set[str] = set()
+        """Customers with a notification whose jobs have run since."""
+        self._due: dict[str, int] = {}
+        """Customer id -> when the state may change by itself, of the sites that this daemon has evaluated."""
+        self._good: set[str] = set()
+        """Customers whose sites were good when they were evaluated here."""
+        self._passed = self._compared = self._searched = float("-inf")
 
     def news(self, customer_id: str) -> None:
         """Notify the service of new data or changed settings of a customer."""
         self._news.setdefault(customer_id, self._clock.seconds())
+        self._finished.discard(customer_id)
+
+    def finished(self, customer_id: str) -> None:
+        """Notify the service that a customer's jobs have run: rollups and energy are stored."""
+        if customer_id in self._news:
+            self._finished.add(customer_id)
+        if customer_id in self._again:
+            self._again[customer_id] = min(self._again[customer_id], self._clock.seconds())
 
     async def tick(self) -> None:
         """One pass: evaluate sites with notifications, and sites that are due."""
         now = self._clock.seconds()
         if 0 <= now - self._passed < PASS_SECONDS:
             return
-        fresh = {key for key, since in self._news.items() if since <= now - SETTLING or since > now}
-        due = await self._documents.find(SITE, due_before=int(now) + 1, limit=DUE_AT_ONCE)
-        others = {document.key for document in due if document.key not in self._news}
+        fresh = {key for key, since in self._news.items() if self._is_time(key, since, now)}
+        others = {key for key in await self._due_at(now) if key not in self._news}
         if now - self._compared >= COMPARE_EVERY or now < self._compared:
             others.update(await self._unknown())
             self._compared = now
         others.update(key for key, at in self._again.items() if at <= now or at > now + SECOND_LOOK)
         for batch in _batches(fresh | others):
-            await self.evaluate(batch, numbers_later=fresh - others)
-            for key in others.intersection(batch):
+            final = self._finished.intersection(fresh)
+            await self.evaluate(batch, numbers_later=fresh - others - final)
+            final &= self._finished  # without those that have news again
+            for key in (others | final).intersection(batch):
                 self._again.pop(key, None)
             for key in fresh.intersection(batch):
                 self._news.pop(key, None)
-                self._again.setdefault(key, now + SECOND_LOOK)
+                if key not in final:
+                    self._again.setdefault(key, now + SECOND_LOOK)
+            self._finished -= final.intersection(batch)
             self._passed = now
+
+    def _is_time(self, customer_id: str, since: float, now: float) -> bool:
+        """Whether a site with a notification is evaluated now."""
+        if since > now:
+            return True  # the clock was set back
+        calm = (
+            customer_id in self._good and self._uploads is not None and self._uploads.unsaved(customer_id) is not None
+        )
+        wait = CALM_SECONDS if calm and customer_id not in self._finished else SETTLING
+        return since <= now - wait
+
+    async def _due_at(self, now: float) -> set[str]:
+        """The customers whose sites' states may have changed by themselves."""
+        mine = [key for key, due in self._due.items() if due <= now]
+        found = set(mine)
+        for key, site in (await self._documents.get_many(SITE, mine) if mine else {}).items():
+            if site.due is not None and site.due > now:  # another daemon has evaluated it since
+                self._due[key] = site.due
+                found.discard(key)
+        if not 0 <= now - self._searched < DUE_SECONDS:
+            stored = await self._documents.find(SITE, due_before=int(now) + 1, limit=DUE_AT_ONCE)
+            self._searched = now if len(stored) < DUE_AT_ONCE else float("-inf")
+            found |= {document.key for document in stored}
+        return found
 
     async def evaluate(self, customer_ids: Sequence[str], *, numbers_later: Collection[str] = ()) -> None:
         """Evaluate some customers now.
@@ -162,17 +208,15 @@ class SiteStateService(PeriodicService):
         """
         now = int(self._clock.seconds())
         customers = await self._customers.get_many(customer_ids)
-        before = await self._documents.get_many(SITE, customer_ids)
-        gone = list(before.keys() - customers.keys())
-        for each in gone:
-            await self._documents.delete(SITE, each)
-        self._kept((), gone)
+        await self._forget([each for each in customer_ids if each not in customers])
         known = list(customers.values())
         if not known:
             return
+        stored = await documents_of(known, self._documents)
+        before = stored.sites
         last = await self._last(known)
         uploads = {each.id: found for each in known if (found := self._uploads_of(each.id, before.get(each.id)))}
-        states = await site_states(known, self._documents, now, last, self._readings, uploads=uploads)
+        states = await site_states(known, self._documents, now, last, self._readings, stored=stored, uploads=uploads)
         olds = [summary_from_json(before[each.id].body) if each.id in before else None for each in known]
         evaluations = [SiteEvaluation(*each) for each in zip(known, states, olds, strict=True)]
         alerts = await self._evaluated(evaluations)
@@ -184,12 +228,23 @@ class SiteStateService(PeriodicService):
         for (customer, state, old), (day, energy) in zip(evaluations, energies, strict=True):
             count = alerts.get(customer.id, old.alerts if old else 0)
             summary = summary_of(customer, state, energy_day=day, energy=energy, alerts=count)
-            due = min(now + LONGEST, state.next_change or now + LONGEST)
+            due = self._due[customer.id] = min(now + LONGEST, state.next_change or now + LONGEST)
+            (self._good.add if state.kind == "good" else self._good.discard)(customer.id)
             if old is None or customer.id not in numbers_later or not differ_in_numbers_only(old, summary):
                 items.append(NewDocument(customer.id, summary_to_json(summary), state.kind, due))
             summaries.append(summary)
         await self._store(items, before)
         self._kept(summaries, ())
+
+    async def _forget(self, customer_ids: Sequence[str]) -> None:
+        """Delete the states of removed customers."""
+        gone = list(await self._documents.get_many(SITE, customer_ids)) if customer_ids else []
+        for each in customer_ids:
+            self._due.pop(each, None)
+            self._good.discard(each)
+        for each in gone:
+            await self._documents.delete(SITE, each)
+        self._kept((), gone)
 
     def _uploads_of(self, customer_id: str, stored: Document | None) -> Uploads | None:
         """The stored regular uploads of a customer's logger, and those since to this daemon."""

@@ -75,6 +75,8 @@ class CustomerDocuments:
 
     def __init__(self, mongo: MongoDatabase, shared: SharedCollection, notices: ChangeNotices) -> None:
         self._notices = notices
+        self.when_marked: Callable[[], None] = lambda: None
+        """Called when a change widens a customer's pending window."""
         self.mongo = mongo
         self.shared = shared
 
@@ -208,6 +210,8 @@ class CustomerDocuments:
             update[operator] = {**update.get(operator, {}), **fields}
         if unwritten:
             update["$set"][UNWRITTEN] = dict(unwritten)
+        if pending is not None:
+            self.when_marked()
         try:
             return await self.change_own(own, {operator: fields for operator, fields in update.items() if fields})
         except DuplicateKeyError:

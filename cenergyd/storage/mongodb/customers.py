@@ -58,8 +58,9 @@ class MongoCustomerStore:
         notices = ChangeNotices(MongoDocumentStore(mongo), mongo.seconds)
         self.documents = CustomerDocuments(mongo, shared or SharedCollection(), notices)
         self._mongo = mongo
-        self.derivation_queue = MongoPendingQueue(mongo, OWN_COLLECTION, DERIVATION, following=JOBS)
         self.job_queue = MongoPendingQueue(mongo, OWN_COLLECTION, JOBS)
+        self.derivation_queue = MongoPendingQueue(mongo, OWN_COLLECTION, DERIVATION, following=self.job_queue)
+        self.documents.when_marked = self.derivation_queue.search_soon
         self.front_end = MongoFrontEnd(self.documents)
 
     @property
@@ -94,6 +95,7 @@ class MongoCustomerStore:
         if await self.documents.find_shared(key) is not None:
             raise taken
         own = own_of_customer(customer, key, pending)
+        self.derivation_queue.search_soon()
         try:
             await self.documents.run_own(lambda collection: collection.insert_one(own))
         except DuplicateKeyError as error:

@@ -55,11 +55,18 @@ class MongoDocumentStore:
 
     async def get_many(self, kind: str, keys: Sequence[str]) -> dict[str, Document]:
         """The documents that exist among these keys."""
-        if not keys:
-            return {}
-        ids = [_id(kind, key) for key in dict.fromkeys(keys)]
+        return (await self.get_kinds({kind: keys}))[kind]
+
+    async def get_kinds(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Document]]:
+        """The documents that exist among these keys of several kinds, by one query."""
+        by_kind: dict[str, dict[str, Document]] = {kind: {} for kind in wanted}
+        ids = [_id(kind, key) for kind, keys in wanted.items() for key in dict.fromkeys(keys)]
+        if not ids:
+            return by_kind
         found = await self._run(lambda documents: documents.find({"_id": {"$in": ids}}, batch_size=len(ids) + 1))
-        return {document["key"]: _document(document) for document in found}
+        for each in map(_document, found):
+            by_kind[each.kind][each.key] = each
+        return by_kind
 
     async def put(
         self,

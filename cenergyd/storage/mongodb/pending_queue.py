@@ -24,6 +24,10 @@ from cenergyd.storage.mongodb.own_document import CUSTOMER_FIELDS, RESULT, RESUL
 _EXISTS = {"$gte": 0}
 """Matches documents with a time, by a sparse index."""
 _NOT_JOURNALED = WriteConcern(j=False)
+_SKIPPED = 3
+"""Claims that find nothing without searching, after one that has searched and found nothing."""
+_SEARCHED = 12
+"""Claims that search in any case after this process has left work in the queue: another claim on it may last for a while."""
 _EXPIRED = 1000
 """Expired claims to read in addition to a claim's own limit, in order to find the oldest work; a daemon holds some hundreds."""
 
@@ -92,16 +96,28 @@ JOBS = QueueFields("jobs")
 class MongoPendingQueue:
     """See :class:`cenergyd.customers.claims.DerivationQueue`.
 
+    Work that this process has marked or released is searched for at every claim; if nothing was found, other processes' work at every
+    fourth (:data:`_SKIPPED`).
+
     :param following: the queue that work is handed over to; None: work cannot be handed over.
     """
 
     def __init__(
-        self, mongo: MongoDatabase, collection: str, fields: QueueFields, following: QueueFields | None = None
+        self,
+        mongo: MongoDatabase,
+        collection: str,
+        fields: QueueFields,
+        following: MongoPendingQueue | None = None,
     ) -> None:
         self._mongo = mongo
         self._collection = collection
         self._fields = fields
-        self._following = following
+        self._next = following
+        self._following = following._fields if following is not None else None
+        self._to_skip = 0
+        """Claims that do not search."""
+        self._to_search = 0
+        """Claims that search in any case."""
         self._none_expired_at = float("-inf")
         """When no expired claim was found last, UTC seconds."""
 
@@ -116,9 +132,14 @@ class MongoPendingQueue:
             lambda db: db[self._collection].create_index(keys, name=field, partialFilterExpression=present)
         )
 
+    def search_soon(self) -> None:
+        """This process has left work in the queue."""
+        self._to_search = _SEARCHED
+
     async def mark(self, marks: Sequence[PendingMark]) -> None:
         """Widen the pending windows. A window that already covers the mark is not written again."""
         fields = self._fields
+        self.search_soon()
         await self._update(
             [
                 UpdateMany({"_id": {"$in": keys}}, {"$min": {fields.start: start}, "$max": {fields.end: end}})
@@ -156,6 +177,12 @@ class MongoPendingQueue:
 
     async def claimed(self, claim: str, limit: int) -> list[PendingWork]:
         """Read them by the index of claims."""
+        works = await self._under(claim, limit)
+        if len(works) < limit:
+            self.search_soon()  # the others are only marked, because they were under another claim
+        return works
+
+    async def _under(self, claim: str, limit: int) -> list[PendingWork]:
         fields = self._fields
         of_jobs = (self._following.claim, self._following.start) if self._following is not None else ()
         wanted = [*CUSTOMER_FIELDS, fields.work_start, fields.work_end, *of_jobs]
@@ -174,7 +201,12 @@ class MongoPendingQueue:
 
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
         """Claim customers: find candidates, update them in bulk, and read those that this call claimed."""
+        if not self._to_search and self._to_skip:
+            self._to_skip -= 1
+            return []
+        self._to_search = max(0, self._to_search - 1)
         candidates = await self._candidates(now, ttl, limit)
+        self._to_skip = 0 if candidates else _SKIPPED
         if not candidates:
             return []
         fields = self._fields
@@ -184,7 +216,7 @@ class MongoPendingQueue:
         ]
         # A candidate that was claimed, finished or postponed in between no longer matches.
         await self._update([UpdateOne({**query, **self._free(now)}, claiming) for query in candidates])
-        return await self.claimed(claim, limit)
+        return await self._under(claim, limit)
 
     async def advance(self, work: PendingWork, start: int, now: int, ttl: int) -> bool:
         """Shrink the work and renew the claim."""
@@ -199,8 +231,9 @@ class MongoPendingQueue:
         self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
     ) -> list[bool]:
         """Remove the work and widen the following queue's pending windows, one write per customer."""
-        assert self._following is not None
-        start, end = self._following.start, self._following.end
+        assert self._next is not None
+        self._next.search_soon()
+        start, end = self._next._fields.start, self._next._fields.end
         more = [
             {"$min": {start: window.start}, "$max": {end: window.end}, **_storing(result)}
             for window, result in zip(windows, results or [""] * len(windows), strict=True)
@@ -273,6 +306,7 @@ class MongoPendingQueue:
 
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
         """Move the work back to pending."""
+        self.search_soon()
         fields, merged = self._fields, self._merged()
         give_back: list[dict[str, object]] = [
             {"$set": {

@@ -61,6 +61,10 @@ class SqliteDocumentStore:
 
         return await self._database.read(work)
 
+    async def get_kinds(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Document]]:
+        """The documents that exist among these keys of several kinds."""
+        return {kind: await self.get_many(kind, keys) if keys else {} for kind, keys in wanted.items()}
+
     async def put(
         self,
         kind: str,

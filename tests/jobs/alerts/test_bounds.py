@@ -21,7 +21,9 @@ async def test_messages_sent_at_once_are_bounded(world: World, notification: Not
         note = notification._replace(id=f"n{n}", customer_id=f"c{n}")
         await world.outbox.enqueue(note, {"type": "record", "url": f"http://h{n}/"}, world.context.now)
     sending = Deferred.fromCoroutine(send_due(world.service))
-    for _ in range(100):  # turns of the reactor, in which more could begin if they were let
+    while len(world.recorder.sent) < CONCURRENCY:
+        await deferLater(reactor, 0.002)
+    for _ in range(20):  # turns of the reactor, in which more could begin if they were let
         await deferLater(reactor, 0.002)
     assert len(world.recorder.sent) == CONCURRENCY
     for answer in waiting:

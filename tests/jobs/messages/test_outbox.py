@@ -25,10 +25,12 @@ from cenergyd.jobs.messages.sender import (
     OutboxService,
 )
 from cenergyd.runtime.plugin_threads import PluginThreads
+from cenergyd.settings.sections import OutboxSettings
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.documents import MongoDocumentStore
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
+from tests.derivation.memory import MemoryDocumentStore
 from tests.jobs.conftest import START, Recorder, World, plugin_manager, settings_with
 from tests.jobs.messages.sending import send_due
 from tests.plugins.attempts import attempt
@@ -421,3 +423,28 @@ async def test_two_senders_at_once_send_each_message_once(two_stores: list[Any],
     assert sorted(recorder.subjects) == sorted(note.subject for note in notes)
     for n in range(3):
         assert {d.state for d in await outboxes[0].deliveries(f"c{n}")} == {"sent"}
+
+
+def test_the_store_is_asked_soon_for_own_messages_and_rarely_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, documents = Clock(), MemoryDocumentStore()
+    clock.advance(START)
+    nobody: Any = None
+    box = Outbox(documents, nobody, OutboxSettings())
+    asked: list[int] = []
+    due = box.due
+
+    async def counted(now: int, limit: int) -> Any:
+        asked.append(now - START)
+        await due(now, limit)
+        return []
+
+    monkeypatch.setattr(box, "due", counted)
+    service = OutboxService(box, nobody, nobody, clock)
+    service.startService()
+    clock.pump([1] * 62)
+    assert asked == [0, 30, 60]
+    notification = Notification("1", "c1", "test", "Subject", "Text", {})
+    Deferred.fromCoroutine(box.enqueue(notification, ONCE, int(clock.seconds())))
+    clock.pump([1] * 5)
+    assert asked == [0, 30, 60, 65]
+    service.stopService()

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJECTED
 from cenergyd.jobs.site_state.evaluate import evaluate
-from cenergyd.jobs.site_state.gather import gather, series_of_roles, site_states
+from cenergyd.jobs.site_state.gather import gather, series_of_roles, site_states, with_refusals
 from cenergyd.jobs.site_state.model import HeldSummary, LoggedError, PendingRange, Refusal, SiteFacts, SiteState
 from cenergyd.jobs.site_state.words import issue_text
 from cenergyd.readings.model import Reading
@@ -27,7 +27,7 @@ CUSTOMER = Customer(
 
 def facts_of(customers: list[Customer], documents: MemoryDocumentStore, last: Any = None) -> list[SiteFacts]:
     found: list[list[SiteFacts]] = []
-    Deferred.fromCoroutine(gather(customers, documents, last)).addCallback(found.append)  # type: ignore[arg-type]
+    Deferred.fromCoroutine(gather(customers, documents, last)).addCallback(found.append)
     return found[0]
 
 
@@ -59,8 +59,18 @@ def test_everything_from_documents() -> None:
     assert (solar.meter, solar.power, solar.error) == ("2", 2.0, LoggedError(139, NOW - 40)), "its CT is reversed"
     assert facts.computed is not None
     assert (facts.computed.role, facts.computed.last_time) == ("load", None)
-    assert facts.refusal == Refusal(NOW - 5, "wrong")
     assert facts.backlog is None
+
+
+def test_a_refused_upload_is_told_of_a_logger_that_does_not_upload() -> None:
+    for uploaded, wanted in ((NOW - 30, None), (NOW - 9000, Refusal(NOW - 5, "wrong"))):
+        documents = stored(
+            logger={"last_upload": uploaded, "gaps": [[1, 900]]}, rejected={"time": NOW - 5, "reason": "wrong"}
+        )
+        found: list[Any] = []
+        sites = facts_of([CUSTOMER], documents)
+        Deferred.fromCoroutine(with_refusals(sites, documents, NOW)).addCallback(found.extend)
+        assert [facts.refusal for facts in found] == [wanted]
 
 
 def test_the_newest_readings_count_where_they_are_at_hand() -> None:

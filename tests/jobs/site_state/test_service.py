@@ -21,7 +21,14 @@ from cenergyd.ingest.seen import CURRENT, Seen
 from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.site_state.fleet import OLDEST, FleetQuery, FleetReader
 from cenergyd.jobs.site_state.gather import site_states
-from cenergyd.jobs.site_state.service import COMPARE_EVERY, PASS_SECONDS, SECOND_LOOK, SiteEvaluation, SiteStateService
+from cenergyd.jobs.site_state.service import (
+    CALM_SECONDS,
+    COMPARE_EVERY,
+    PASS_SECONDS,
+    SECOND_LOOK,
+    SiteEvaluation,
+    SiteStateService,
+)
 from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_from_json
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
@@ -401,3 +408,47 @@ async def test_a_killed_daemon_s_last_upload_is_known_from_its_readings(here: Pl
     (state,) = await site_states([customer], here.documents, now, last)
     assert (state.kind, state.last_upload) != ("logger_silent", now - 86400)
     assert state.last_upload == now - 60
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_good_site_is_evaluated_once_after_its_jobs(here: Place) -> None:
+    customer = await here.site()
+    held = RegularUploads()
+    service = SiteStateService(
+        clock=here.clock, customers=here.customers, documents=here.documents, readings=here.readings, uploads=held
+    )
+    await service.tick()
+    version = await here.version(customer)
+    for finished in (True, False):
+        now = here.clock.now
+        held.hold(customer.logger_serial_number, Seen({CUSTOMER: customer.id}, now, now, {}), now)
+        service.news(customer.id)
+        here.clock.offset += PASS_SECONDS
+        await service.tick()
+        assert await here.version(customer) == version, "it waits for its jobs"
+        if finished:
+            service.finished(customer.id)
+        here.clock.offset += CALM_SECONDS - PASS_SECONDS
+        await service.tick()
+        version += finished
+        assert await here.version(customer) == version
+        here.clock.offset += SECOND_LOOK
+        await service.tick()
+        version += not finished
+        assert await here.version(customer) == version, "a second look, unless the jobs had run"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_site_that_another_daemon_has_evaluated_since_is_not_due(here: Place) -> None:
+    customer = await here.site()
+    await here.service.evaluate([customer.id])
+    _, due = await here.stored(customer)
+    body = (await here.documents.get(SITE, customer.id)).body  # type: ignore[union-attr]
+    await here.documents.put(SITE, customer.id, body, due=due + 900)
+    here.evaluated.clear()
+    here.clock.offset += due - here.clock.now
+    await here.service.tick()
+    assert here.evaluated == []
+    here.clock.offset += 900
+    await here.service.tick()
+    assert len(here.evaluated) == 1

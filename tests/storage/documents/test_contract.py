@@ -107,6 +107,10 @@ async def test_many_at_once(store, request):
     assert found["5"] == Document("k", "5", {"n": 5}, 2, None, 5)
     assert found["7"].body == {"n": 7}
     assert await store.get_many("k", []) == {}
+    await store.put("other", "1", {"of": "another kind"})
+    kinds = await store.get_kinds({"k": ["1", "2", "2"], "other": ["1", "2"], "none": []})
+    assert {kind: sorted(found) for kind, found in kinds.items()} == {"k": ["1", "2"], "other": ["1"], "none": []}
+    assert kinds["other"]["1"].body == {"of": "another kind"}
 
 
 @pytest_twisted.ensureDeferred

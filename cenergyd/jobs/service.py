@@ -146,7 +146,9 @@ class JobService(Service):
         return Deferred.fromCoroutine(self._stopped())
 
     async def _stopped(self) -> None:
-        await DeferredList([loop.stopService() for loop in self._loops])
+        ended = await DeferredList([loop.stopService() for loop in self._loops], consumeErrors=True)
+        if not all(success for success, _ in ended):  # cancelled: the jobs give their windows back
+            await DeferredList([loop.stopService() for loop in self._loops], consumeErrors=True)
         try:
             await self._hand_over(self.handed_over.take_derived(len(self.handed_over)))
             while works := [work for work, _ in await self.handed_over.take(BATCH_CUSTOMERS)]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
@@ -401,7 +402,9 @@ def test_windows_kept_by_an_earlier_version_are_read_rightly() -> None:
     assert here.kept == []
 
 
-def test_a_stop_that_takes_too_long_cancels_the_job_and_gives_the_window_back() -> None:
+def test_a_stop_that_takes_too_long_cancels_the_job_and_gives_the_window_back(
+    logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = Job(lambda *_: Deferred())
     here = place(customer(), jobs={"hanging": job})
     here.service.startService()
@@ -412,8 +415,23 @@ def test_a_stop_that_takes_too_long_cancels_the_job_and_gives_the_window_back() 
     stopping = here.service.stopService()
     here.clock.advance(1)
     assert not stopping.called
+    stored: Deferred[None] = Deferred()
+    postpone = here.queue.postpone
+
+    async def slow(*arguments: Any) -> None:
+        await stored
+        await postpone(*arguments)
+
+    monkeypatch.setattr(here.queue, "postpone", slow)
+    ends: list[None] = []
+    stopping.addCallback(ends.append)
     stopping.cancel()
     here.clock.advance(0)
-    assert stopping.called
+    assert ends == [], "the window is still being given back"
+    stored.callback(None)
+    here.clock.advance(0)
+    assert ends == [None]
     assert "a" in here.queue.pending
     assert here.kept == [], "a stop is no failure of the job"
+    gc.collect()
+    assert [event for event in logged if event["log_namespace"] == "twisted.internet.defer"] == [], "an unhandled error"

@@ -82,7 +82,7 @@ class Daemon(OrderedServices):
         self.opening = StoreOpening(stores, reactor, self._opened)
         self._notices = ChangeNotices(self.documents, reactor.seconds)
         self.uploads = UploadParts(
-            settings, reactor, stores, self.metrics, self._have_news,
+            settings, reactor, stores, self.metrics, self._readings_arrived,
             notices=self._notices, mark=self._mark,
         )  # fmt: skip
         self.outbox = Outbox(
@@ -119,7 +119,7 @@ class Daemon(OrderedServices):
             documents=self.documents,
             derivation_queue=self.customers.derivation_queue,
             job_queue=self.customers.job_queue,
-            derived=self._have_news,
+            derived=self._readings_arrived,
             jobs=self.jobs.handed_over,
         )
 
@@ -204,10 +204,10 @@ class Daemon(OrderedServices):
         """Information about the stores, for operators."""
         return store_infos(self.settings, self.retention)
 
-    def _have_news(self, customer_id: str) -> None:
+    def _readings_arrived(self, customer_id: str) -> None:
         """Readings of a customer were stored or computed."""
         self.feed.publish(customer_id)
-        self.site_states.news(customer_id)
+        self.site_states.site_changed(customer_id)
 
     def _jobs_finished(self, customer_id: str) -> None:
         """Rollups, energy and everything else of a customer's new readings are stored."""
@@ -223,7 +223,7 @@ class Daemon(OrderedServices):
             try:
                 await self.site_states.evaluate([changed.id])
             except CenergydError:
-                self.site_states.news(changed.id)  # it was saved; its state may follow later
+                self.site_states.site_changed(changed.id)  # it was saved; its state may follow later
                 self.web.context.fleet.forget()
 
     async def _notify(self, notification: Notification) -> None:

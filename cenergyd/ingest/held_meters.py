@@ -231,13 +231,13 @@ class HeldMeters:
     async def count(self) -> None:
         """Count all held logs, for the metrics and the limit over all loggers."""
         after: str | None = None
-        logs = size = strangers = 0
+        logs = size = unreadable = 0
         while found := await self.page(after):
             logs += sum(meter.logs for meter in found)
             size += sum(meter.bytes for meter in found)
-            strangers += sum(meter.is_not_understood for meter in found)
+            unreadable += sum(meter.is_not_understood for meter in found)
             after = found[-1].series
-        self.held_logs, self.held_bytes, self.not_understood = logs, size, strangers
+        self.held_logs, self.held_bytes, self.not_understood = logs, size, unreadable
         self._all = (self._clock.seconds() + _ALL_CACHE_SECONDS, size)
 
     async def _all_bytes(self) -> int:

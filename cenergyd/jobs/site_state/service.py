@@ -129,7 +129,7 @@ class SiteStateService(PeriodicService):
         self._kept = kept
         self._max_gap = max_gap
         self._uploads = uploads
-        self._news: dict[str, float] = {}
+        self._changed_at: dict[str, float] = {}
         self._again: dict[str, float] = {}
         """Customer id -> time of the second evaluation after a notification."""
         self._finished: set[str] = set()
@@ -140,14 +140,14 @@ class SiteStateService(PeriodicService):
         """Customers whose sites were good when they were evaluated here."""
         self._passed = self._compared = self._searched = float("-inf")
 
-    def news(self, customer_id: str) -> None:
+    def site_changed(self, customer_id: str) -> None:
         """Notify the service of new data or changed settings of a customer."""
-        self._news.setdefault(customer_id, self._clock.seconds())
+        self._changed_at.setdefault(customer_id, self._clock.seconds())
         self._finished.discard(customer_id)
 
     def finished(self, customer_id: str) -> None:
         """Notify the service that a customer's jobs have run: rollups and energy are stored."""
-        if customer_id in self._news:
+        if customer_id in self._changed_at:
             self._finished.add(customer_id)
         if customer_id in self._again:
             self._again[customer_id] = min(self._again[customer_id], self._clock.seconds())
@@ -157,8 +157,8 @@ class SiteStateService(PeriodicService):
         now = self._clock.seconds()
         if 0 <= now - self._passed < PASS_SECONDS:
             return
-        fresh = {key for key, since in self._news.items() if self._is_time(key, since, now)}
-        others = {key for key in await self._due_at(now) if key not in self._news}
+        fresh = {key for key, since in self._changed_at.items() if self._is_time(key, since, now)}
+        others = {key for key in await self._due_at(now) if key not in self._changed_at}
         if now - self._compared >= COMPARE_EVERY or now < self._compared:
             others.update(await self._unknown())
             self._compared = now
@@ -166,11 +166,11 @@ class SiteStateService(PeriodicService):
         for batch in _batches(fresh | others):
             final = self._finished.intersection(fresh)
             await self.evaluate(batch, numbers_later=fresh - others - final)
-            final &= self._finished  # without those that have news again
+            final &= self._finished  # without those that have changed again
             for key in (others | final).intersection(batch):
                 self._again.pop(key, None)
             for key in fresh.intersection(batch):
-                self._news.pop(key, None)
+                self._changed_at.pop(key, None)
                 if key not in final:
                     self._again.setdefault(key, now + SECOND_LOOK)
             self._finished -= final.intersection(batch)

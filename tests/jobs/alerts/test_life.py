@@ -293,7 +293,7 @@ async def heard(world: World, watch: SiteStateService) -> None:
     now = world.context.now
     await world.context.documents.put(LOGGER, SERIAL, {"last_upload": now}, due=now)
     for customer in await world.context.customers.page():
-        watch.news(customer.id)
+        watch.site_changed(customer.id)
 
 
 async def let_pass(world: World, watch: SiteStateService, count: int) -> None:

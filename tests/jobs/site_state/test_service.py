@@ -1,4 +1,4 @@
-"""States of sites are kept: after news, when due, and for customers that come and go elsewhere."""
+"""States of sites are kept: after a change, when due, and for customers that come and go elsewhere."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_a_site_is_evaluated_after_its_news_have_been_written_down(here: P
     customer = await here.site()
     await here.service.tick()  # finds a customer without a state
     here.evaluated.clear()
-    here.service.news(customer.id)
+    here.service.site_changed(customer.id)
     await here.service.tick()
     assert here.evaluated == []
     here.clock.offset += PASS_SECONDS
@@ -123,7 +123,7 @@ async def test_a_site_is_evaluated_after_its_news_have_been_written_down(here: P
     assert due > here.clock.now
     here.evaluated.clear()
     await here.service.tick()
-    assert here.evaluated == [], "news are news once"
+    assert here.evaluated == [], "a change counts once"
     here.clock.offset += SECOND_LOOK
     await here.service.tick()
     assert len(here.evaluated) == 1, "then rollups and energy are there, too"
@@ -146,7 +146,7 @@ async def test_new_numbers_alone_are_stored_once_for_all_news_of_some_time(here:
         reading = Reading(now - 60, value)
         series = [f"{customer.logger_serial_number}_{meter}" for meter in ("1", "2", "missing_meter")]
         await here.readings.write([SeriesReadings(name, [reading]) for name in series])
-        here.service.news(customer.id)
+        here.service.site_changed(customer.id)
         here.clock.offset += PASS_SECONDS
         await here.service.tick()
 
@@ -178,7 +178,7 @@ async def test_a_good_site_is_stored_once_for_each_upload(here: Place) -> None:
                 await here.documents.put(LOGGER, serial, {"last_upload": now, "gaps": [[1, 900]]}, due=now)
                 series = [f"{serial}_{meter}" for meter in ("1", "2", "missing_meter")]
                 await here.readings.write([SeriesReadings(name, [Reading(now - 60, number)]) for name in series])
-                here.service.news(customer.id)
+                here.service.site_changed(customer.id)
             await here.service.tick()
         assert await here.version(customer) == version + number
 
@@ -195,11 +195,11 @@ async def test_sites_share_a_pass(here: Place, monkeypatch: pytest.MonkeyPatch) 
         return await get_many(ids)
 
     monkeypatch.setattr(here.customers, "get_many", counted)
-    here.service.news(first.id)
+    here.service.site_changed(first.id)
     here.clock.offset += SECOND_LOOK - 5
     await here.service.tick()
     here.clock.offset += SECOND_LOOK - 5
-    here.service.news(second.id)
+    here.service.site_changed(second.id)
     await here.service.tick()
     here.clock.offset += PASS_SECONDS
     await here.service.tick()
@@ -212,7 +212,7 @@ async def test_another_state_is_stored_at_once(here: Place) -> None:
     await here.service.evaluate([customer.id])
     version = await here.version(customer)
     await here.customers.update(customer.id, {"solar": ""})
-    here.service.news(customer.id)
+    here.service.site_changed(customer.id)
     here.clock.offset += PASS_SECONDS
     await here.service.tick()
     assert await here.version(customer) == version + 1
@@ -287,7 +287,7 @@ async def test_an_unknown_zone_keeps_nobody_else_from_being_evaluated(here: Plac
 async def test_what_cannot_be_written_is_evaluated_again(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     customer = await here.site()
     await here.service.tick()
-    here.service.news(customer.id)
+    here.service.site_changed(customer.id)
     here.clock.offset += PASS_SECONDS
 
     async def down(*_: Any, **__: Any) -> Any:
@@ -422,7 +422,7 @@ async def test_a_good_site_is_evaluated_once_after_its_jobs(here: Place) -> None
     for finished in (True, False):
         now = here.clock.now
         held.hold(customer.logger_serial_number, Seen({CUSTOMER: customer.id}, now, now, {}), now)
-        service.news(customer.id)
+        service.site_changed(customer.id)
         here.clock.offset += PASS_SECONDS
         await service.tick()
         assert await here.version(customer) == version, "it waits for its jobs"

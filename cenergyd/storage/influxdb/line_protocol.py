@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cenergyd.readings.checks import LATEST
-from cenergyd.readings.model import VALUES, FieldPoint, Reading
+from cenergyd.readings.model import VALUES, FieldPoint, Reading, new_reading
 from cenergyd.readings.store import Summary
 
 FIELDS = ", ".join(f'"{name}"' for name in (*VALUES, "estimated"))
@@ -96,7 +96,7 @@ def batched(texts: Sequence[str], max_chars: int, max_texts: int) -> Iterator[Se
 def readings_of(_columns: Sequence[str], rows: AnswerRows) -> list[Reading]:
     """The readings in rows of ``SELECT {FIELDS}``. A row with only ``estimated`` is no reading."""
     return [
-        Reading(time, p, pf, v, q, estimated is True, net, imported, exported)
+        new_reading((time, p, pf, v, q, estimated is True, net, imported, exported))
         for time, p, pf, v, q, net, imported, exported, estimated in rows
         if not (p is None and pf is None and v is None and q is None)
         or not (net is None and imported is None and exported is None)

@@ -34,9 +34,9 @@ LONG_READINGS = 500
 MAX_IN_FLIGHT = 2
 """While one group is being written, the next one can be sent."""
 
-BUSY_UPLOADS = 20
+BUSY_UPLOADS = 10
 """With at least this many uploads in the last second a group waits for more; with fewer it does not."""
-GROUP_SECONDS = 0.05
+GROUP_SECONDS = 0.1
 """Seconds between the starts of two groups on a busy daemon; a device does not notice it, and stores have less work."""
 FULL_GROUP = 16
 """Uploads that need not wait any longer: more of them in a group would save little."""

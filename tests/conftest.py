@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -30,6 +31,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Hashes as a daemon makes them would be most of the time of many tests.
 passwords.MEMORY_KIB, passwords.ITERATIONS = 64, 1
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what was imported and collected, half a million objects, for as long as the tests run."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # make run [PORT=8080] [STATE=./var]   the daemon on embedded stores, with a simulated solar site
-# make test [JOBS=2] [TESTS=...]      everything that CI checks; so many tests at once (0: one by one, in order); those tests only
+# make test [JOBS=...] [TESTS=...]    everything that CI checks; so many tests at once (cores + 1, at most 8; 0: one by one, in order); those tests only
 # make flicker [TIMES=20] [TESTS=...]  the tests until so many runs are recorded, in random order; goes on where it was interrupted
 # make docs                            the documentation, into build/docs
 # make lint | format | ini | clean
@@ -12,7 +12,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PORT   ?= 8080
 STATE  ?= ./var
-JOBS   ?= 2
+# A third of the tests' time is waiting. Each of the jobs starts servers and a browser of its own: some 600 MB.
+JOBS   ?= $(shell cores="$$(nproc)"; echo $$((cores < 7 ? cores + 1 : 8)))
 TESTS  ?=
 TIMES  ?= 20
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet

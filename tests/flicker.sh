@@ -5,12 +5,12 @@
 # Each run that ended is a line of FLICKER/runs.tsv (FLICKER=.flicker): when, commit, seed, tests, result, counts, seconds. So an
 # interrupted series goes on where it stopped, also on another day or commit, and the sum is of all recorded runs of these tests. What
 # failed is in FLICKER/SEED.log. A new series needs another folder. Exits with 1 if any run of the series failed. A run comes back with
-#     CENERGYD_TEST_EXAMPLES=exploring .venv/bin/python -m pytest -n 2 --hypothesis-seed=SEED --random-order --random-order-seed=SEED
-# JOBS=2 is how many tests run at once, 0: one by one.
+#     CENERGYD_TEST_EXAMPLES=exploring .venv/bin/python -m pytest -n 3 --hypothesis-seed=SEED --random-order --random-order-seed=SEED
+# JOBS=3 is how many tests run at once, 0: one by one; `make flicker` gives as many as `make test` takes.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 times="${1:-20}"; shift
-jobs="${JOBS:-2}"
+jobs="${JOBS:-3}"
 folder="${FLICKER:-.flicker}"
 tests="${*:-all}"
 record="$folder/runs.tsv"

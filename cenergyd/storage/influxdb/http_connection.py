@@ -29,7 +29,7 @@ class UnreadableResponse(ValueError):
     """The response is not HTTP/1.1 as a server of it may send it."""
 
 
-class HttpResponse(NamedTuple):
+class RawResponse(NamedTuple):
     """A complete response."""
 
     status: int
@@ -51,7 +51,7 @@ class HttpConnection:
         self._poll = select.poll()
         self._received = b""
 
-    def exchange(self, head: bytes, body: bytes) -> HttpResponse:
+    def exchange(self, head: bytes, body: bytes) -> RawResponse:
         """Send a request and read its response.
 
         :param head: request line and header lines, with the blank line.
@@ -123,21 +123,21 @@ class HttpConnection:
             raise ConnectionResetError("the server closed the connection before its response was complete")
         return data
 
-    def _response(self, connection: socket.socket) -> tuple[HttpResponse, bool]:
+    def _response(self, connection: socket.socket) -> tuple[RawResponse, bool]:
         """The response, and whether the connection may be used again."""
         status = 100
         while 100 <= status < 200:
             text = self._until(connection, b"\r\n\r\n", _MAX_HEAD)
             status, persistent, headers = _parsed_head(text)
         if status in (204, 304):
-            return HttpResponse(status, headers.get(b"content-type", ""), b""), persistent
+            return RawResponse(status, headers.get(b"content-type", ""), b""), persistent
         if headers.get(b"transfer-encoding", "").lower() == "chunked":
             content = self._chunks(connection)
         elif b"content-length" in headers:
             content = self._exactly(connection, _length(headers[b"content-length"]))
         else:
             content, persistent = self._to_the_end(connection), False
-        return HttpResponse(status, headers.get(b"content-type", ""), content), persistent
+        return RawResponse(status, headers.get(b"content-type", ""), content), persistent
 
     def _until(self, connection: socket.socket, end: bytes, most: int) -> bytes:
         """What comes before ``end``, which is removed."""

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from cenergyd.storage.influxdb.address import InfluxAddress
 from cenergyd.storage.influxdb.http_connection import (
     HttpConnection,
-    HttpResponse,
     NotConnected,
+    RawResponse,
     UnreadableResponse,
 )
 
@@ -64,20 +64,20 @@ NOTHING = b"HTTP/1.1 204 No Content\r\nX-Influxdb-Version: 1.6.7\r\n\r\n"
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (NOTHING, HttpResponse(204, "", b"")),
+        (NOTHING, RawResponse(204, "", b"")),
         (
             b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\ncontent-length:  5\r\n\r\nhello",
-            HttpResponse(200, "a/b", b"hello"),
+            RawResponse(200, "a/b", b"hello"),
         ),
         (
             b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhel\r\n\r\n3\r\nlo!\r\n0\r\nT: 1\r\n\r\n",
-            HttpResponse(400, "", b"hel\r\nlo!"),
+            RawResponse(400, "", b"hel\r\nlo!"),
         ),
-        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", HttpResponse(200, "", b"")),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", RawResponse(200, "", b"")),
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_a_response_in_parts_of_any_size(answer: bytes, expected: HttpResponse, size: int) -> None:
+def test_a_response_in_parts_of_any_size(answer: bytes, expected: RawResponse, size: int) -> None:
     parts = [answer[at : at + size] for at in range(0, len(answer), size)]
     with server([parts, [NOTHING]]) as connection:
         assert connection.exchange(REQUEST, b"body") == expected
@@ -94,7 +94,7 @@ def test_a_response_in_parts_of_any_size(answer: bytes, expected: HttpResponse, 
 def test_a_response_that_ends_with_its_connection(answer: bytes) -> None:
     with server([[answer]], [[NOTHING]], stay=False) as connection:
         response = connection.exchange(REQUEST, b"body")
-        assert response == HttpResponse(400, "", b"Client sent an HTTP request to an HTTPS server.\n")
+        assert response == RawResponse(400, "", b"Client sent an HTTP request to an HTTPS server.\n")
         assert connection.exchange(REQUEST, b"body").status == 204  # by a new connection
 
 

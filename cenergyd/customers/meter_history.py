@@ -98,7 +98,7 @@ def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[
     return [
         each
         if start <= each.start and each.end <= end
-        else each._replace(start=max(each.start, start), end=min(each.end, end))
+        else RoleSegment(max(each.start, start), min(each.end, end), *each[2:])  # faster than _replace
         for each in every
         if each.end > start and each.start < end
     ]

@@ -57,7 +57,7 @@ async def known_meters(
     earlier = []
     by_serial = {serial: meters_in(document) for serial, document in loggers.items()}
     for name in series:
-        meters = by_serial.get(name.rpartition("_")[0])
+        meters = by_serial.get(name.partition("_")[0])  # also of <serial>_missing_meter
         if meters is None:
             earlier.append(name)
         elif name in meters:

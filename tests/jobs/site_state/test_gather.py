@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJECTED
+from cenergyd.documents.store import Document
 from cenergyd.jobs.site_state.evaluate import evaluate
 from cenergyd.jobs.site_state.gather import gather, series_of_roles, site_states, with_refusals
 from cenergyd.jobs.site_state.model import HeldSummary, LoggedError, PendingRange, Refusal, SiteFacts, SiteState
@@ -151,3 +153,20 @@ def test_each_meter_of_a_sum_is_known_and_the_missing_one_named() -> None:
     assert "(meter 4)" in issue_text(state.issues[0], state, NOW, ZoneInfo("UTC")).text
     solar = next(each for each in state.roles if each.role == "solar")
     assert (solar.time, solar.power, solar.stale, solar.computed) == (NOW - 9000, 3.0, True, False)
+
+
+def test_documents_of_earlier_versions_are_only_searched_for_where_there_may_be_some() -> None:
+    searched: list[str] = []
+
+    class Counted(MemoryDocumentStore):
+        async def get_many(self, kind: str, keys: Sequence[str]) -> dict[str, Document]:
+            searched.append(kind)
+            return await super().get_many(kind, keys)
+
+    documents = Counted()
+    body = {"last_upload": NOW, "gaps": [[1, 900]], "meters": {}}
+    Deferred.fromCoroutine(documents.put(LOGGER, SERIAL, body))
+    facts_of([CUSTOMER], documents)
+    assert METER not in searched, "the computed meter is none of the logger's"
+    facts_of([attrs.evolve(CUSTOMER, logger_serial_number="001EC6009999")], documents)
+    assert METER in searched

@@ -84,8 +84,10 @@ class ClaimTrail(NamedTuple):
     """The claim on the derivation that ended last; None: another one has begun since, from marks that anybody may have made."""
     jobs: str | None
     """Of the job queue, likewise."""
-    is_idle: bool
-    """Whether no derivation waits or is claimed."""
+    claim: str | None
+    """The claim on the derivation that is in force."""
+    is_marked: bool
+    """Whether readings wait to be derived that are under no claim."""
     jobs_idle: bool
     """Whether no jobs wait or are claimed."""
 

@@ -146,6 +146,8 @@ class Daemon(OrderedServices):
             readings=self.readings,
             evaluated=SiteAlerts(lambda: self.jobs.context("alerts")).evaluated,
             kept=self._sites_evaluated,
+            at_hand=self.stores.at_hand,
+            is_current=self.stores.recent.is_current,
             max_gap=self.settings.rollups.max_gap_seconds,
             uploads=self.uploads.activity.regular,
         )

@@ -7,8 +7,8 @@ whose outcome nobody knows, those of its series are forgotten. It reads from the
 Other daemons and commands write too. What they write they mark in the customer's document before they acknowledge it, and a mark is
 derived under a claim. So :meth:`RecentReadings.claimed` compares, at each claim on a customer, which claims ended last
 (:class:`~cenergyd.customers.model.ClaimTrail`): if it was this daemon's last one, nobody else has written, and memory has
-what the store has. Otherwise the logger is forgotten and read again. Only who holds such a claim may read from memory; readings that are
-marked after the claim are derived after it.
+what the store has. Otherwise the logger is forgotten and read again. Only who holds such a claim may read from memory, or who has just read the
+customer and asked :meth:`RecentReadings.is_current`. Readings that are marked after that are derived, and evaluated, after it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ REACH_SECONDS = 8 * 3600
 """Only readings within so many seconds of now are kept."""
 LONGEST_KEPT = 6 * 3600
 """After so many seconds a series is read from the store again: somebody may have changed the store by other means than cenergyd."""
+DAY = 86400
 LOGGER_BYTES = 700
 """What a logger takes in memory beside its series."""
 _METER = re.compile(r"[0-9A-Za-z]+_[0-9]+\Z")
@@ -67,7 +68,7 @@ class Fill:
 class RecentReadings:
     """A :class:`~cenergyd.readings.store.ReadingStore` in front of another one; see the module's docstring.
 
-    :ivar view: the same readings, from memory where they are held. Only for who holds a claim for which :meth:`claimed` was called.
+    :ivar view: the same readings, from memory where they are held. Not for everybody: see there.
     :param seconds: the time now, UTC seconds.
     :param max_bytes: estimated bytes that may be held; what was changed longest ago is forgotten first.
     """
@@ -114,6 +115,18 @@ class RecentReadings:
                 self.size += LOGGER_BYTES
             logger.owner = _Owner(customer.id, claim, trail.jobs)
         self._make_room()
+
+    def is_current(self, customer: Customer) -> bool:
+        """Whether what is held of a customer's logger is what the store had when the customer was read, so that it may be read from memory."""
+        trail, logger = customer.trail, self._loggers.get(customer.logger_serial_number)
+        if trail is None or logger is None or trail.is_marked or not trail.jobs_idle:
+            return False
+        last = trail.derivation if trail.claim is None else trail.claim
+        if logger.owner != (customer.id, last, trail.jobs):
+            return False
+        now = int(self._seconds())
+        periods = setup_periods(customer, now - 2 * DAY, now + DAY)
+        return all(period.serial == customer.logger_serial_number for period in periods)
 
     async def write(self, batches: Sequence[SeriesReadings]) -> None:
         """As the store's."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgpack
 
+from cenergyd.readings.checks import LATEST
 from cenergyd.readings.merging import merged_reading
 from cenergyd.readings.model import Reading, new_reading
 
@@ -50,6 +51,7 @@ def _packed(readings: Sequence[Reading]) -> _Block:
 class RecentRows:
     """The readings of a series with ``start <= time < end``: the store holds these and no others.
 
+    :ivar end: LATEST if the store has no later readings either.
     :ivar before: the last reading before ``start``, None if there is none, or UNKNOWN.
     :ivar since: when the range was first read from the store, UTC seconds.
     """
@@ -97,6 +99,15 @@ class RecentRows:
                 readings = block.readings()
                 return readings[bisect_left(readings, (before,)) - 1]
         return self.before
+
+    def newest(self) -> Reading | Unknown | None:
+        """The series' last reading of all, if it is known that there are no later ones than those that are held."""
+        return self.last(LATEST) if self.end == LATEST else UNKNOWN
+
+    def nothing_after(self, newest: Reading) -> None:
+        """The store said which reading is the last of all."""
+        if self.start <= newest.time < self.end:
+            self.end = LATEST
 
     def first(self, since: int) -> Reading | None:
         """The first reading from a time on that is held; None if none is."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from cenergyd.readings.checks import LATEST
 from cenergyd.readings.model import Reading
 from cenergyd.readings.recent_rows import RecentRows, Unknown
 from cenergyd.readings.store import ReadingStore
@@ -124,12 +125,11 @@ class RecentView:
 
     async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
         """As the store's."""
-        if before is None:
-            return await self._kept.store.last(series)
         found: dict[str, Reading] = {}
         missing: list[str] = []
         for name in dict.fromkeys(series):
-            answer = _last_held(self._kept.held(name), before)
+            rows = self._kept.held(name)
+            answer = _newest_held(rows) if before is None else _last_held(rows, before)
             if isinstance(answer, Unknown):
                 missing.append(name)
             elif answer is not None:
@@ -138,27 +138,39 @@ class RecentView:
             found |= await self._last(missing, before)
         return {name: found[name] for name in series if name in found}
 
-    async def _last(self, names: Sequence[str], before: int) -> dict[str, Reading]:
+    async def _last(self, names: Sequence[str], before: int | None) -> dict[str, Reading]:
         with self._kept.filling(names) as fill:
             found = await self._kept.store.last(names, before)
             for name in names:
                 rows = self._kept.held(name)
-                if rows is not None and name not in fill.spoiled:
+                if rows is None or name in fill.spoiled:
+                    continue
+                if before is not None:
                     _learn_last(rows, before, found.get(name))
+                elif name in found:
+                    rows.nothing_after(found[name])
         return found
 
     async def first(self, series: Sequence[str], since: int = 0) -> dict[str, Reading]:
         """As the store's."""
         found: dict[str, Reading] = {}
+        missing: list[str] = []
         for name in dict.fromkeys(series):
             rows = self._kept.held(name)
-            reading = rows.first(since) if rows is not None and rows.start <= since else None
-            if reading is not None:
+            if rows is None or rows.start > since:
+                missing.append(name)
+            elif (reading := rows.first(since)) is not None:
                 found[name] = reading
-        missing = [name for name in dict.fromkeys(series) if name not in found]
+            elif rows.end < LATEST:
+                missing.append(name)
         if missing:
             found |= await self._kept.store.first(missing, since)
         return {name: found[name] for name in series if name in found}
+
+
+def _newest_held(rows: RecentRows | None) -> Reading | Unknown | None:
+    """The last reading of all, if what is held tells it."""
+    return Unknown() if rows is None else rows.newest()
 
 
 def _last_held(rows: RecentRows | None, before: int) -> Reading | Unknown | None:

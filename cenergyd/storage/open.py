@@ -33,7 +33,7 @@ class Stores:
     readings: ReadingStore
     """Applies corrections to what is read (:mod:`cenergyd.readings.corrected`), and writes measured values unchanged."""
     at_hand: ReadingStore
-    """The same readings, from memory where they are held (:mod:`cenergyd.readings.recent`): for who has claimed the customer."""
+    """The same readings, from memory where they are held (:mod:`cenergyd.readings.recent`): for who has claimed the customer, or finds it current there."""
     recent: RecentReadings
     documents: DocumentStore
     old_rows: OldRows | None = None

@@ -115,9 +115,14 @@ class Site:
             self.claim, self.pending, self.done = (self._new(), daemon), False, None
         if self.claim[1] != daemon:
             return False
-        trail = ClaimTrail(self.done, self.jobs_done, is_idle=False, jobs_idle=not self.jobs)
-        self.daemons[daemon].claimed(attrs.evolve(CUSTOMER, trail=trail), self.claim[0])
+        self.daemons[daemon].claimed(self.customer(), self.claim[0])
         return True
+
+    def customer(self) -> Customer:
+        """The customer as it is stored."""
+        claim = self.claim and self.claim[0]
+        trail = ClaimTrail(self.done, self.jobs_done, claim, is_marked=self.pending, jobs_idle=not self.jobs)
+        return attrs.evolve(CUSTOMER, trail=trail)
 
     def end(self) -> None:
         """The claim ends, or expires: then another daemon claims what it left."""
@@ -272,11 +277,39 @@ def test_only_what_is_marked_is_kept() -> None:
     assert here.daemons[0].held(ONE) is None
 
 
+def test_whoever_has_read_the_customer_knows_whether_memory_is_current() -> None:
+    here = site(2)
+    one, other = here.daemons
+    assert not one.is_current(here.customer())
+    here.upload(0, both(NOW - 900))
+    assert not one.is_current(here.customer())
+    assert here.derive(0)
+    assert one.is_current(here.customer())
+    for _ in range(2):
+        assert run(one.view.last([ONE])) == {ONE: rows(NOW - 900)[-1]}
+        run(one.view.read([ONE], NOW - 900, NOW))
+    assert here.store.edges == 2  # once before, and once after it was known what the store holds
+    here.end()
+    assert one.is_current(here.customer())
+    assert not other.is_current(here.customer())
+    here.command(lambda store: store.write([]), jobs=True)
+    assert not one.is_current(here.customer())
+    here.run_jobs()
+    assert not one.is_current(here.customer())
+    here.upload(0, both(NOW))
+    assert here.derive(0)
+    assert one.is_current(here.customer())
+    here.upload(1, both(NOW))
+    assert not one.is_current(here.customer())
+
+
 def test_a_logger_that_was_another_customers_is_not_kept() -> None:
     here = site()
     recent = here.daemons[0]
     history = [{"until": NOW - 3600, "logger_serial_number": "001EC6000009", "facility": "1", "solar": "2"}]
-    moved = attrs.evolve(CUSTOMER, extensions={"history": history}, trail=ClaimTrail(None, None, True, True))
+    moved = attrs.evolve(
+        CUSTOMER, extensions={"history": history}, trail=ClaimTrail(None, None, None, is_marked=False, jobs_idle=True)
+    )
     for claim in ("a", "b"):
         recent.claimed(moved, claim)
         run(recent.view.read([ONE], NOW, NOW + 900))
@@ -305,7 +338,7 @@ def test_the_memory_that_is_held_is_bounded_and_counted() -> None:
     clock.advance(NOW)
     store, limit = MemoryReadingStore(), 400_000
     recent = RecentReadings(store, clock.seconds, limit)
-    trail = ClaimTrail("claim", None, is_idle=False, jobs_idle=True)
+    trail = ClaimTrail("claim", None, "claim", is_marked=False, jobs_idle=True)
     tracemalloc.start()
     try:
         before = tracemalloc.take_snapshot()
@@ -400,6 +433,7 @@ steps = st.one_of(
     st.tuples(st.just("jobs")),
     st.tuples(st.just("end")),
     st.tuples(st.just("expire")),
+    st.tuples(st.just("evaluate"), daemon),
     st.tuples(st.just("wait"), st.integers(-4000, 30_000)),
     st.tuples(st.just("derive"), daemon, st.lists(st.tuples(names, ranges, st.none() | st.integers(1, 5)), max_size=4)),
 )
@@ -437,6 +471,11 @@ def test_under_a_claim_memory_answers_as_the_store_does(done: Sequence[Any], max
             here.expire()
         elif kind == "wait":
             here.clock.rightNow += what[0]
+        elif kind == "evaluate" and here.daemons[what[0]].is_current(here.customer()):
+            view = here.daemons[what[0]].view
+            assert run(view.last(SERIES)) == run(here.store.last(SERIES))
+            assert run(view.read(*everything)) == run(here.store.read(*everything))
+            assert run(view.first(SERIES, NOW)) == run(here.store.first(SERIES, NOW))
         elif kind == "derive" and here.derive(what[0]):
             view = here.daemons[what[0]].view
             assert run(view.read(*everything)) == run(here.store.read(*everything))

@@ -104,6 +104,8 @@ class SiteStateService(PeriodicService):
 
     :param uploads: to store as well.
     :param evaluated: raises and ends the alerts that depend on states.
+    :param at_hand: the same readings, from memory where they are held (:mod:`cenergyd.readings.recent`), for customers for whom
+        ``is_current`` is true.
     :param max_gap: the ini's ``[rollups] max_gap_seconds``.
     """
 
@@ -119,12 +121,16 @@ class SiteStateService(PeriodicService):
         evaluated: Evaluated = no_alerts,
         kept: Kept = nobody,
         max_gap: int = LONGEST_GAP,
+        at_hand: ReadingStore | None = None,
+        is_current: Callable[[Customer], bool] = lambda customer: False,
         uploads: UnsavedUploads | None = None,
     ) -> None:
         super().__init__(clock, self.tick, INTERVAL, what="evaluating the states of sites", log=log, longest_rest=30.0)
         self._customers = customers
         self._documents = documents
         self._readings: ReadingStore = BatchingReadingStore(readings, clock)
+        self._at_hand: ReadingStore = BatchingReadingStore(at_hand or readings, clock)
+        self._is_current = is_current
         self._evaluated = evaluated
         self._kept = kept
         self._max_gap = max_gap
@@ -214,14 +220,19 @@ class SiteStateService(PeriodicService):
             return
         stored = await documents_of(known, self._documents)
         before = stored.sites
-        last = await self._last(known)
+        current = {each.id for each in known if self._is_current(each)}
+        last = await self._last(known, current)
         uploads = {each.id: found for each in known if (found := self._uploads_of(each.id, before.get(each.id)))}
         states = await site_states(known, self._documents, now, last, self._readings, stored=stored, uploads=uploads)
         olds = [summary_from_json(before[each.id].body) if each.id in before else None for each in known]
         evaluations = [SiteEvaluation(*each) for each in zip(known, states, olds, strict=True)]
         alerts = await self._evaluated(evaluations)
         energies = await gather_limited(
-            [self._energy(each, now, readable=last is not None) for each in evaluations], AT_ONCE
+            [
+                self._energy(each, now, self._store_of(each.customer, current), readable=last is not None)
+                for each in evaluations
+            ],
+            AT_ONCE,
         )
         items: list[NewDocument] = []
         summaries = []
@@ -274,22 +285,29 @@ class SiteStateService(PeriodicService):
             before = await self._documents.get_many(SITE, list(left))
         log.info("{sites} states of sites are also being stored by other daemons", sites=len(left))
 
-    async def _last(self, customers: Sequence[Customer]) -> Mapping[str, Reading] | None:
-        series = series_of_roles(customers)
+    def _store_of(self, customer: Customer, current: Collection[str]) -> ReadingStore:
+        return self._at_hand if customer.id in current else self._readings
+
+    async def _last(self, customers: Sequence[Customer], current: Collection[str]) -> Mapping[str, Reading] | None:
+        found: dict[str, Reading] = {}
         try:
-            return await self._readings.last(series) if series else {}
+            for store in (self._at_hand, self._readings):
+                series = series_of_roles([each for each in customers if self._store_of(each, current) is store])
+                if series:
+                    found |= await store.last(series)
         except (StoreUnavailable, Overloaded):
             return None
+        return found
 
     async def _energy(
-        self, evaluation: SiteEvaluation, now: int, *, readable: bool
+        self, evaluation: SiteEvaluation, now: int, readings: ReadingStore, *, readable: bool
     ) -> tuple[str, tuple[DayEnergy, ...]]:
         customer, _, old = evaluation
         kept = (old.energy_day, old.energy) if old else ("", ())
         if not readable or not customer.logger_serial_number:
             return kept
         try:
-            found = await energy_today(customer, self._readings, now, max_gap=self._max_gap)
+            found = await energy_today(customer, readings, now, max_gap=self._max_gap)
         except InvalidField:
             return "", ()  # its stored time zone is unknown, and so is its day
         except (StoreUnavailable, Overloaded):

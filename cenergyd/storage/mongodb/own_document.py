@@ -62,7 +62,8 @@ def customer_of(own: Mapping[str, Any]) -> Customer:
         trail=ClaimTrail(
             own.get(PENDING_DONE),
             own.get(JOBS_DONE),
-            is_idle=own.get(PENDING_START) is None and own.get(PENDING_CLAIM) is None,
+            own.get(PENDING_CLAIM),
+            is_marked=own.get(PENDING_START) is not None,
             jobs_idle=own.get(JOBS_START) is None and own.get(JOBS_CLAIM) is None,
         ),
     )

@@ -200,10 +200,7 @@ def customer_of(row: Sequence[Any]) -> Customer:
         derivation=derivation,
         derivation_version=version,
         trail=ClaimTrail(
-            done,
-            jobs_done,
-            is_idle=start is None and claim is None,
-            jobs_idle=jobs_start is None and jobs_claim is None,
+            done, jobs_done, claim, is_marked=start is not None, jobs_idle=jobs_start is None and jobs_claim is None
         ),
     )
 

@@ -127,28 +127,28 @@ async def test_a_customer_tells_which_claims_ended_last(store, second):
         await by.derivation_queue.mark_claimed([PendingMark(key, 100, 200)], claim, NOW + TTL)
         return (await by.derivation_queue.claimed(claim, 9))[0]
 
-    assert await trail() == ClaimTrail(None, None, is_idle=True, jobs_idle=True)
+    assert await trail() == ClaimTrail(None, None, None, is_marked=False, jobs_idle=True)
     work = await upload(store, "a1")
-    assert work.customer.trail == ClaimTrail(None, None, is_idle=False, jobs_idle=True)
+    assert work.customer.trail == ClaimTrail(None, None, "a1", is_marked=False, jobs_idle=True)
     await queue.finish_with_results([work], ["result"])
-    assert await trail() == ClaimTrail("a1", None, is_idle=True, jobs_idle=True)
+    assert await trail() == ClaimTrail("a1", None, None, is_marked=False, jobs_idle=True)
     work = await upload(store, "a2")
-    assert work.customer.trail == ClaimTrail("a1", None, is_idle=False, jobs_idle=True)
+    assert work.customer.trail == ClaimTrail("a1", None, "a2", is_marked=False, jobs_idle=True)
     await mark(jobs, (key, 5, 6))  # as a command does that computed readings
     assert await queue.hand_over([work], [Window(90, 210)]) == [True]
-    assert await trail() == ClaimTrail("a2", None, is_idle=True, jobs_idle=False)
+    assert await trail() == ClaimTrail("a2", None, None, is_marked=False, jobs_idle=False)
     assert await jobs.finish(await claim(jobs, "j1")) == [True]
-    assert await trail() == ClaimTrail("a2", "j1", is_idle=True, jobs_idle=True)
+    assert await trail() == ClaimTrail("a2", "j1", None, is_marked=False, jobs_idle=True)
     theirs = await upload(second, "b1")
     await mark(queue, (key, 1, 2))
     await second.derivation_queue.finish_with_results([theirs], ["result"])
-    assert await trail() == ClaimTrail("b1", "j1", is_idle=False, jobs_idle=True)
+    assert await trail() == ClaimTrail("b1", "j1", None, is_marked=True, jobs_idle=True)
     await queue.postpone(await claim(queue, "a3"), NOW)
-    assert await trail() == ClaimTrail(None, "j1", is_idle=False, jobs_idle=True)
+    assert await trail() == ClaimTrail(None, "j1", None, is_marked=True, jobs_idle=True)
     works = await claim(queue, "a4")
-    assert works[0].customer.trail == ClaimTrail(None, "j1", is_idle=False, jobs_idle=True)
+    assert works[0].customer.trail == ClaimTrail(None, "j1", "a4", is_marked=False, jobs_idle=True)
     assert await queue.hand_over_claimed(works, [Window(90, 210)], "j2", NOW + TTL) == [True]
-    assert await trail() == ClaimTrail("a4", "j1", is_idle=True, jobs_idle=False)
+    assert await trail() == ClaimTrail("a4", "j1", None, is_marked=False, jobs_idle=False)
 
 
 @pytest_twisted.ensureDeferred

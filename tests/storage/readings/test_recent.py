@@ -47,9 +47,10 @@ async def test_memory_has_what_the_store_has(store: ReadingStore, steps: Sequenc
     names = [f"{serial}_1", f"{serial}_missing_meter"]
     recent = RecentReadings(store, clock.seconds)
     customer = Customer(id="c", facility="1", solar="2", logger_serial_number=serial)
-    recent.claimed(attrs.evolve(customer, trail=ClaimTrail(None, None, is_idle=False, jobs_idle=True)), "claim")
+    recent.claimed(attrs.evolve(customer, trail=ClaimTrail(None, None, None, is_marked=False, jobs_idle=True)), "claim")
     everything = (names, NOW - 1200, NOW + 1300)
     await recent.view.read(*everything)
+    assert await recent.view.last(names) == {}
     before = recent.asked
     for kind, *what in steps:
         if kind == "write":
@@ -61,4 +62,6 @@ async def test_memory_has_what_the_store_has(store: ReadingStore, steps: Sequenc
     assert await recent.view.read(names, *asked) == await store.read(names, *asked)
     assert await recent.view.last(names, asked[1]) == await store.last(names, asked[1])
     assert await recent.view.first(names, asked[0]) == await store.first(names, asked[0])
+    assert await recent.view.last(names) == await store.last(names)
+    assert await recent.view.first(names, asked[1]) == await store.first(names, asked[1])
     assert recent.asked == before

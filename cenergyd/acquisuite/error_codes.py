@@ -1,4 +1,4 @@
-"""Meanings of the error column of a log row."""
+"""The error column of a log row: its number, and what that means."""
 
 from __future__ import annotations
 
@@ -33,6 +33,20 @@ _LINUX: Final = {
 
 FIRST_EVENT: Final = 160
 """Numbers from here on are events of the logger (log started, clock set), not errors of the meter."""
+_MAX_ERROR: Final = 0xFFFF
+_NO_ERROR: Final = frozenset((b"0", b"", b"0x0", b"0x00"))
+
+
+def parse_error(text: bytes) -> int | None:
+    """The error column as a number: 0 if it is empty, None if it is unreadable."""
+    text = text.strip(b" \t'\"")
+    if text.lower() in _NO_ERROR:
+        return 0
+    try:
+        value = int(text, 16 if text[:2].lower() == b"0x" else 10)
+    except ValueError:
+        return None
+    return value if abs(value) <= _MAX_ERROR else None
 
 
 def error_meaning(code: int) -> str:

@@ -22,7 +22,7 @@ from typing import Final
 
 import attrs
 
-from cenergyd.acquisuite.error_codes import FIRST_EVENT
+from cenergyd.acquisuite.error_codes import FIRST_EVENT, parse_error
 from cenergyd.acquisuite.fast_rows import UniformRows, read_uniform_rows, uniform_readings
 from cenergyd.acquisuite.inflate import inflated_chunks
 from cenergyd.acquisuite.layouts import Layout
@@ -38,9 +38,7 @@ _BREAK: Final = re.compile(
     rb"""\0+|(?=["']\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)|(?<!["'])(?=\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)"""
 )
 """Where one row is interrupted by another: at NULs (flash that was never written), or at the time of the next row."""
-_MAX_ERROR: Final = 0xFFFF
 _QUOTED_TIME_SIZE: Final = 21
-_NO_ERROR: Final = frozenset((b"0", b"", b"0x0", b"0x00"))
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -396,15 +394,3 @@ def merge(earlier: Reading, later: Reading) -> Reading:
     """Merge two readings of the same time: a later value replaces an earlier one, a missing one leaves it."""
     values = [before if now is None else now for before, now in zip(earlier.values, later.values, strict=True)]
     return Reading.of_values(later.time, values)
-
-
-def parse_error(text: bytes) -> int | None:
-    """The error column as a number: 0 if it is empty, None if it is unreadable."""
-    text = text.strip(b" \t'\"")
-    if text.lower() in _NO_ERROR:
-        return 0
-    try:
-        value = int(text, 16 if text[:2].lower() == b"0x" else 10)
-    except ValueError:
-        return None
-    return value if abs(value) <= _MAX_ERROR else None

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from cenergyd.acquisuite.error_codes import parse_error
 from cenergyd.acquisuite.fast_rows import UniformRows, uniform_rows
 from cenergyd.acquisuite.inflate import inflated_chunks
-from cenergyd.acquisuite.log_file import parse_error
 from cenergyd.acquisuite.points import FIRST_POINT, Point, header_point
 from cenergyd.acquisuite.times import parse_time, quoted_time
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from cenergyd.acquisuite.error_codes import parse_error
 from cenergyd.acquisuite.inflate import inflated_chunks
-from cenergyd.acquisuite.log_file import parse_error
 from cenergyd.acquisuite.times import parse_time
 
 _LINE_END: Final = re.compile(rb"[\r\n]+")

@@ -13,9 +13,10 @@ import attrs
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import XMLParser
 
+from cenergyd.acquisuite.error_codes import parse_error
 from cenergyd.acquisuite.form import Form
 from cenergyd.acquisuite.layouts import MAX_COLUMN, Layout
-from cenergyd.acquisuite.log_file import ParsedLog, RowCollector, parse_error
+from cenergyd.acquisuite.log_file import ParsedLog, RowCollector
 from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.acquisuite.points import FIRST_POINT, Point
 from cenergyd.acquisuite.resolve import MeterFacts

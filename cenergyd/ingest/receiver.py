@@ -31,12 +31,9 @@ from cenergyd.acquisuite.xml import XmlDevice, XmlMessage, parse_xml_steps
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.ownership import own_rows
 from cenergyd.errors import (
-    CenergydError,
     FutureRows,
     Overloaded,
     StoredTypeConflict,
-    StoreRejected,
-    StoreUnavailable,
     UploadError,
 )
 from cenergyd.ingest.activity import LoggerActivity
@@ -54,15 +51,14 @@ from cenergyd.ingest.log_reader import (
     ReadLog,
     is_all_future,
 )
+from cenergyd.ingest.upload_errors import UNAUTHORIZED, reply_to
 from cenergyd.readings.model import SeriesReadings, series_name
-from cenergyd.runtime.attempts import TooManyAttempts
 from cenergyd.runtime.byte_budget import SMALL, KnownNetworks, Lease
 from cenergyd.runtime.clock import Timers, sleep
 from cenergyd.runtime.metrics import Metrics
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _XML: Final = "text/xml; charset=utf-8"
-_UNAUTHORIZED: Final = "serial number or password is not right"
 MAX_FORM_FIELDS = 64
 """Variables in a form; a device sends about thirty."""
 MAX_FIELD_BYTES = 4096
@@ -198,7 +194,7 @@ class Receiver:
         if customer is None:
             hashed = self._credentials.unowned_password(serial, password)
             self._activity.rejected(serial, request.address, "unknown serial number or wrong password", hashed)
-            raise CredentialsError(_UNAUTHORIZED)
+            raise CredentialsError(UNAUTHORIZED)
         if request.lease is not None:
             self.known_networks.add(request.lease.network)
         return customer
@@ -364,7 +360,7 @@ class Receiver:
     def _failure(self, error: Exception, request: UploadRequest, xml: bool) -> UploadReply:
         if isinstance(error, StoredTypeConflict):
             self.type_conflict_at = self._clock.seconds()
-        status, outcome, reason = _verdict(error)
+        status, outcome, reason = reply_to(error)
         if outcome == "error":
             log.failure("upload {request_id} failed", request_id=request.request_id)
         else:
@@ -388,24 +384,3 @@ def _held_device(customer: Customer, device: XmlDevice, received: int) -> HeldLo
         device_type=device.device_type,
         device_class=device.device_class,
     )
-
-
-def _verdict(error: Exception) -> tuple[int, str, str]:
-    """Status, outcome and the reason for the device's log."""
-    if isinstance(error, CredentialsError):
-        return 401, "unauthorized", _UNAUTHORIZED
-    if isinstance(error, Overloaded | TooManyAttempts):
-        return 503, "busy", "too much is waiting, try again later"
-    if isinstance(error, FutureRows):
-        return 503, "unavailable", "all rows are later than the server's time; check the clocks of server and logger"
-    if isinstance(error, StoreUnavailable):
-        return 503, "unavailable", "the store does not answer, try again later"
-    if isinstance(error, StoredTypeConflict):
-        return 503, "unavailable", "the store holds data of another type under this meter's name, try again later"
-    if isinstance(error, StoreRejected):
-        return 406, "refused", "the store refuses these readings"  # its own message contains its address
-    if isinstance(error, UploadError):
-        return 406, "refused", str(error)
-    if isinstance(error, CenergydError):
-        return 503, "unavailable", "try again later"
-    return 500, "error", "internal error, try again later"

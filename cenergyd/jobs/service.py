@@ -90,16 +90,9 @@ class JobService(Service):
         self._queue, self._derivation_queue = customers.job_queue, customers.derivation_queue
         batched: ReadingStore = BatchingReadingStore(readings, clock)
         self.calls = PluginCalls(
-            plugins=plugins,
-            clock=clock,
-            settings=settings,
-            readings=batched,
-            documents=documents,
-            customers=customers,
-            notify=notify,
-            threads=threads,
-            alert_rules=alert_rules,
-        )
+            plugins=plugins, clock=clock, settings=settings, readings=batched, documents=documents, customers=customers,
+            notify=notify, threads=threads, alert_rules=alert_rules,
+        )  # fmt: skip
         self._runtime = JobRuntime(self.calls, clock, max(CLAIM_SECONDS, ceil(1.5 * settings.jobs.timeout_seconds)))
         self.status = self._runtime.status
         self._retries = Retries(documents, RETRY_SECONDS)

@@ -36,8 +36,9 @@ from cenergyd.storage.mongodb.own_document import (
     own_of_customer,
     own_serial,
 )
-from cenergyd.storage.mongodb.pending_queue import DERIVATION, JOBS, MongoPendingQueue
+from cenergyd.storage.mongodb.pending_queue import MongoPendingQueue
 from cenergyd.storage.mongodb.previous_state import move_all
+from cenergyd.storage.mongodb.queue_fields import DERIVATION, JOBS
 from cenergyd.storage.mongodb.shared_document import AGREED_FIELDS, PASSWORD, SERIAL
 
 _ATTEMPTS = 5

@@ -39,8 +39,8 @@ from cenergyd.storage.mongodb.own_document import (
     is_current,
     own_serial,
 )
-from cenergyd.storage.mongodb.pending_queue import DERIVATION, JOBS
 from cenergyd.storage.mongodb.previous_state import has_previous_state, move_previous_state
+from cenergyd.storage.mongodb.queue_fields import DERIVATION, JOBS
 from cenergyd.storage.mongodb.shared_document import PROJECTION, SERIAL, mapping_of
 
 _PAGE = 500

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import attrs
 from pymongo import UpdateMany, UpdateOne
 from pymongo.write_concern import WriteConcern
 from txmongo.filter import ASCENDING
@@ -20,6 +19,7 @@ from cenergyd.customers.model import PendingMark, PendingWork, Window
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.ids import id_value
 from cenergyd.storage.mongodb.own_document import CUSTOMER_FIELDS, RESULT, RESULT_VERSION, customer_of, time_of
+from cenergyd.storage.mongodb.queue_fields import QueueFields
 
 _EXISTS = {"$gte": 0}
 """Matches documents with a time, by a sparse index."""
@@ -30,67 +30,6 @@ _SEARCHED = 12
 """Claims that search in any case after this process has left work in the queue: another claim on it may last for a while."""
 _EXPIRED = 1000
 """Expired claims to read in addition to a claim's own limit, in order to find the oldest work; a daemon holds some hundreds."""
-
-
-@attrs.frozen
-class QueueFields:
-    """The names of the fields in which a queue keeps its windows; each begins with the queue's name."""
-
-    queue: str
-
-    @property
-    def start(self) -> str:
-        """Start of the pending window."""
-        return f"{self.queue}_start"
-
-    @property
-    def end(self) -> str:
-        """End of the pending window."""
-        return f"{self.queue}_end"
-
-    @property
-    def work_start(self) -> str:
-        """Start of the working window."""
-        return f"{self.queue}_work_start"
-
-    @property
-    def work_end(self) -> str:
-        """End of the working window."""
-        return f"{self.queue}_work_end"
-
-    @property
-    def claim(self) -> str:
-        """The claim on the working window."""
-        return f"{self.queue}_claim"
-
-    @property
-    def claim_until(self) -> str:
-        """When that claim expires."""
-        return f"{self.queue}_claim_until"
-
-    @property
-    def retry_at(self) -> str:
-        """Earliest time of the next claim after the work was postponed."""
-        return f"{self.queue}_retry_at"
-
-    @property
-    def done(self) -> str:
-        """The claim that finished last, until the next claim. From it :meth:`MongoPendingQueue.finish` recognises its own update."""
-        return f"{self.queue}_done"
-
-    @property
-    def work(self) -> tuple[str, ...]:
-        """The working window and its claim."""
-        return self.work_start, self.work_end, self.claim, self.claim_until
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Every field of the queue."""
-        return self.start, self.end, *self.work, self.retry_at, self.done
-
-
-DERIVATION = QueueFields("pending")
-JOBS = QueueFields("jobs")
 
 
 class MongoPendingQueue:

@@ -14,7 +14,7 @@ from typing import Any
 from cenergyd.errors import StoreRejected
 from cenergyd.storage.mongodb.customer_documents import CustomerDocuments
 from cenergyd.storage.mongodb.own_document import EXTENSIONS, MIGRATED, VERSION, own_of_shared, time_of
-from cenergyd.storage.mongodb.pending_queue import DERIVATION, JOBS
+from cenergyd.storage.mongodb.queue_fields import DERIVATION, JOBS
 from cenergyd.storage.mongodb.shared_document import (
     PREVIOUS_FIELDS,
     PREVIOUS_OWN,

@@ -8,7 +8,8 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from cenergyd.customers.model import Customer, PendingMark, PendingWork
-from cenergyd.storage.mongodb.pending_queue import _SEARCHED, _SKIPPED, DERIVATION, JOBS, MongoPendingQueue
+from cenergyd.storage.mongodb.pending_queue import _SEARCHED, _SKIPPED, MongoPendingQueue
+from cenergyd.storage.mongodb.queue_fields import DERIVATION, JOBS
 
 
 class Searches:

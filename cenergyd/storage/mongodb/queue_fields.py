@@ -1,0 +1,66 @@
+"""The fields of cenergyd's own documents in which the pending queues keep their windows and claims."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class QueueFields:
+    """The names of the fields in which a queue keeps its windows; each begins with the queue's name."""
+
+    queue: str
+
+    @property
+    def start(self) -> str:
+        """Start of the pending window."""
+        return f"{self.queue}_start"
+
+    @property
+    def end(self) -> str:
+        """End of the pending window."""
+        return f"{self.queue}_end"
+
+    @property
+    def work_start(self) -> str:
+        """Start of the working window."""
+        return f"{self.queue}_work_start"
+
+    @property
+    def work_end(self) -> str:
+        """End of the working window."""
+        return f"{self.queue}_work_end"
+
+    @property
+    def claim(self) -> str:
+        """The claim on the working window."""
+        return f"{self.queue}_claim"
+
+    @property
+    def claim_until(self) -> str:
+        """When that claim expires."""
+        return f"{self.queue}_claim_until"
+
+    @property
+    def retry_at(self) -> str:
+        """Earliest time of the next claim after the work was postponed."""
+        return f"{self.queue}_retry_at"
+
+    @property
+    def done(self) -> str:
+        """The claim that finished last, until the next claim. From it :meth:`.pending_queue.MongoPendingQueue.finish` recognises its own update."""
+        return f"{self.queue}_done"
+
+    @property
+    def work(self) -> tuple[str, ...]:
+        """The working window and its claim."""
+        return self.work_start, self.work_end, self.claim, self.claim_until
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every field of the queue."""
+        return self.start, self.end, *self.work, self.retry_at, self.done
+
+
+DERIVATION = QueueFields("pending")
+JOBS = QueueFields("jobs")

@@ -42,7 +42,7 @@ LOST = [
     Lost("readings", "influx_proxy", lambda data, serial: f"{serial}_1 P=".encode() in data, True),
     Lost(
         "mark", "mongo_proxy",
-        lambda data, _: _queue_update(data, b"pending_start") and b"$ne" in data, True,
+        lambda data, _: _queue_update(data, b"pending_start") and b"$or" in data, True,
     ),
     Lost("password hash", "mongo_proxy", lambda data, _: b"$argon2" in data and b"update\0" in data, False),
     Lost("claimed work", "mongo_proxy", lambda data, _: b"find\0" in data and b"pending_claim\0" in data, False),

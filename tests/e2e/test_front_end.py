@@ -182,9 +182,13 @@ class World:
     def kills_daemons(self) -> None:
         chance = random.Random(4)
         while not self.ended.wait(chance.uniform(1.5, 5.0) if ALL_SAVES else chance.uniform(0.5, 2.0)):
+            changes = self.changes
             self.daemon.kill()
             self.kills += 1
             self.daemon.start()
+            # On a busy machine it would otherwise be killed before it has answered anything.
+            while self.changes == changes and not self.ended.wait(0.05):
+                pass
 
     def run(self, *works: Callable[[], None]) -> None:
         """Run all concurrently until the first has ended; any error ends all of them."""

@@ -24,6 +24,7 @@ from cenergyd.web.views.curves import (
     check_resolution,
     joined_window,
     point_of_reading,
+    whole_window,
 )
 from cenergyd.web.views.sources import SeriesSource, Track, ranges_without_change, series_names
 
@@ -266,7 +267,10 @@ class _Summaries:
         for each in found:
             points: list[CurvePoint] = []
             for windows in _batched(_by_window(each), _POINTS_AT_ONCE):
-                points += [await self._point(parts) for parts in windows]
+                points += [
+                    whole_window(parts[0].source, parts[0].summary) if len(parts) == 1 else await self._point(parts)
+                    for parts in windows
+                ]
                 await self._cooperate()
             piece.append(points)
         return piece
@@ -290,9 +294,7 @@ class _Summaries:
         return list(zip(wanted, await gather_limited(read, _RUNS_AT_ONCE), strict=True))
 
     async def _point(self, parts: Sequence[_Found]) -> CurvePoint:
-        """One window; if its source or the setup of another role changed in it, its parts are weighted by the number of readings per channel."""
-        if len(parts) == 1:
-            return joined_window([CurvePart(parts[0].source, parts[0].summary, {})])
+        """A window in which the source or the setup of another role changed: its parts are weighted by the number of readings per channel."""
         shared = [channel for channel in CHANNELS if sum(channel in part.summary.channels for part in parts) > 1]
         counted = []
         for source, run, summary in parts:

@@ -37,8 +37,7 @@ EnergyRegister = Annotated[float | None, Meta(description="Energy register of th
 Triple = tuple[float, float, float]
 
 
-@attrs.frozen
-class CurvePoint:
+class CurvePoint(NamedTuple):
     """One point: min, mean and max per channel; all three the same in a single reading."""
 
     source: SeriesSource
@@ -89,12 +88,17 @@ class CurvePart(NamedTuple):
     """Number of readings of each channel; required for channels that several parts have."""
 
 
+def whole_window(source: SeriesSource, summary: Summary) -> CurvePoint:
+    """One window that has one source."""
+    shown = sign_corrected_summary(summary) if source.reversed else summary
+    return CurvePoint(source, shown.time, shown.readings, shown.channels, shown.estimated)
+
+
 def joined_window(parts: Sequence[CurvePart]) -> CurvePoint:
     """One window from its parts, ascending in time (at least one); attributed to the last source."""
+    if len(parts) == 1:
+        return whole_window(parts[0].source, parts[0].summary)
     shown = [sign_corrected_summary(part.summary) if part.source.reversed else part.summary for part in parts]
-    if len(shown) == 1:
-        (summary,) = shown
-        return CurvePoint(parts[0].source, summary.time, summary.readings, summary.channels, summary.estimated)
     channels: dict[str, Triple] = {}
     for channel in CHANNELS:
         mine = [

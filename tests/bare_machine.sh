@@ -23,7 +23,8 @@ nspawn=(systemd-nspawn --quiet --register=no --pipe --capability=CAP_NET_ADMIN)
 export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
 
 inside() { "${nspawn[@]}" -D "$root" bash -c "$1" </dev/null 2>&1; }  # as root
-as_user() { inside "runuser -u meter -- env HOME=/home/meter bash -c $(printf %q "cd; $1")"; }
+# systemd-analyze needs the folder, which every Debian has that was booted.
+as_user() { inside "mkdir -p /run/systemd; runuser -u meter -- env HOME=/home/meter bash -c $(printf %q "cd; $1")"; }
 
 # check WHAT COMMAND...: the command's output goes to a log of its own, its last lines are shown where it fails.
 check() {

@@ -96,8 +96,6 @@ def whole_window(source: SeriesSource, summary: Summary) -> CurvePoint:
 
 def joined_window(parts: Sequence[CurvePart]) -> CurvePoint:
     """One window from its parts, ascending in time (at least one); attributed to the last source."""
-    if len(parts) == 1:
-        return whole_window(parts[0].source, parts[0].summary)
     shown = [sign_corrected_summary(part.summary) if part.source.reversed else part.summary for part in parts]
     channels: dict[str, Triple] = {}
     for channel in CHANNELS:

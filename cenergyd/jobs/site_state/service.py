@@ -42,7 +42,7 @@ PASS_SECONDS = 15.0
 """Least seconds between two passes, so that the sites of a busy fleet share the queries."""
 SETTLING = 8.0
 """Seconds from a notification to the evaluation: the activity of loggers and meters is stored with this delay."""
-SECOND_LOOK = 90
+SECOND_EVALUATION = 90
 """Seconds from a notification to a second evaluation, unless the jobs have run before: then it follows at once. New numbers alone are stored
 only then."""
 CALM_SECONDS = 30.0
@@ -168,7 +168,7 @@ class SiteStateService(PeriodicService):
         if now - self._compared >= COMPARE_EVERY or now < self._compared:
             others.update(await self._unknown())
             self._compared = now
-        others.update(key for key, at in self._again.items() if at <= now or at > now + SECOND_LOOK)
+        others.update(key for key, at in self._again.items() if at <= now or at > now + SECOND_EVALUATION)
         for batch in _batches(fresh | others):
             final = self._finished.intersection(fresh)
             await self.evaluate(batch, numbers_later=fresh - others - final)
@@ -178,7 +178,7 @@ class SiteStateService(PeriodicService):
             for key in fresh.intersection(batch):
                 self._changed_at.pop(key, None)
                 if key not in final:
-                    self._again.setdefault(key, now + SECOND_LOOK)
+                    self._again.setdefault(key, now + SECOND_EVALUATION)
             self._finished -= final.intersection(batch)
             self._passed = now
 

@@ -25,7 +25,7 @@ from cenergyd.jobs.site_state.service import (
     CALM_SECONDS,
     COMPARE_EVERY,
     PASS_SECONDS,
-    SECOND_LOOK,
+    SECOND_EVALUATION,
     SiteEvaluation,
     SiteStateService,
 )
@@ -124,7 +124,7 @@ async def test_a_site_is_evaluated_after_its_news_have_been_written_down(here: P
     here.evaluated.clear()
     await here.service.tick()
     assert here.evaluated == [], "a change counts once"
-    here.clock.offset += SECOND_LOOK
+    here.clock.offset += SECOND_EVALUATION
     await here.service.tick()
     assert len(here.evaluated) == 1, "then rollups and energy are there, too"
 
@@ -158,7 +158,7 @@ async def test_new_numbers_alone_are_stored_once_for_all_news_of_some_time(here:
     here.clock.offset += 30
     await power(6.0)
     assert await here.version(customer) == version
-    here.clock.offset += SECOND_LOOK - 30
+    here.clock.offset += SECOND_EVALUATION - 30
     await here.service.tick()
     assert await here.version(customer) == version + 1
     assert (await here.stored(customer))[0].power("load") == 6.0
@@ -196,9 +196,9 @@ async def test_sites_share_a_pass(here: Place, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(here.customers, "get_many", counted)
     here.service.site_changed(first.id)
-    here.clock.offset += SECOND_LOOK - 5
+    here.clock.offset += SECOND_EVALUATION - 5
     await here.service.tick()
-    here.clock.offset += SECOND_LOOK - 5
+    here.clock.offset += SECOND_EVALUATION - 5
     here.service.site_changed(second.id)
     await here.service.tick()
     here.clock.offset += PASS_SECONDS
@@ -432,7 +432,7 @@ async def test_a_good_site_is_evaluated_once_after_its_jobs(here: Place) -> None
         await service.tick()
         version += finished
         assert await here.version(customer) == version
-        here.clock.offset += SECOND_LOOK
+        here.clock.offset += SECOND_EVALUATION
         await service.tick()
         version += not finished
         assert await here.version(customer) == version, "a second look, unless the jobs had run"

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple, TypedDict, TypeVar
 
 from influxdb.exceptions import InfluxDBClientError, InfluxDBServerError
 from twisted.logger import Logger
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
 from cenergyd.errors import CenergydError, StoredTypeConflict, StoreRejected, StoreUnavailable
 from cenergyd.runtime.clock import FromThreads
 from cenergyd.runtime.threads import BoundedPool
 from cenergyd.storage.influxdb.address import InfluxAddress
 from cenergyd.storage.influxdb.client import InfluxClient
-from cenergyd.storage.influxdb.http_connection import NotConnected
 
 T = TypeVar("T")
 
@@ -206,7 +206,7 @@ class InfluxConnection:
                     raise
             self._create_database(client)
             return work(client)
-        except (NotConnected, InfluxDBClientError, InfluxDBServerError, OSError, ValueError) as error:
+        except (HTTPError, InfluxDBClientError, InfluxDBServerError, OSError, ValueError) as error:
             raise self._explained(error) from None
 
     def _create_database(self, client: InfluxClient) -> None:
@@ -233,16 +233,14 @@ class InfluxConnection:
             return _refusal(self.address, error)
         if isinstance(error, InfluxDBServerError):
             return StoreUnavailable(f"{self.address} failed: {_reason(error)}")
-        if isinstance(error, TimeoutError):
+        refused = isinstance(error, NewConnectionError)  # a subclass of urllib3's timeout error
+        late = isinstance(error, ConnectTimeoutError | ReadTimeoutError) or "timed out" in str(error)
+        if late and not refused:
             return StoreUnavailable(f"{self.address} did not answer within {self._timeout:g} s")
-        if isinstance(error, ssl.SSLError):
+        if isinstance(error, SSLError):
             return StoreUnavailable(f"{self.address}: TLS failed: {_innermost(error)}")
-        if isinstance(error, NotConnected | OSError):
-            if (
-                not isinstance(error, NotConnected)
-                and not self.address.tls
-                and _answers_with_tls(self.address, self._timeout)
-            ):
+        if isinstance(error, HTTPError | OSError):
+            if not refused and not self.address.tls and _answers_with_tls(self.address, self._timeout):
                 # InfluxDB may reset a plain connection before its reply (that it requires HTTPS) is read.
                 return _speaks_tls(self.address)
             return StoreUnavailable(f"{self.address} cannot be reached: {_innermost(error)}")
@@ -305,7 +303,7 @@ def _reason(error: InfluxDBClientError | InfluxDBServerError) -> str:
 
 
 def _innermost(error: BaseException) -> str:
-    """The operating system's message inside an error."""
+    """The operating system's message inside urllib3's error."""
     reason = error
     while True:
         inner = getattr(reason, "reason", None)

@@ -1,0 +1,105 @@
+"""The client's one way to send requests, against servers that answer badly or close their connections."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+from influxdb.exceptions import InfluxDBClientError
+from urllib3.exceptions import HTTPError
+
+from cenergyd.storage.influxdb.address import InfluxAddress
+from cenergyd.storage.influxdb.client import InfluxClient, InfluxResponse
+
+LONG_SECONDS = 60.0
+NOTHING = b"HTTP/1.1 204 No Content\r\nX-Influxdb-Version: 1.6.7\r\n\r\n"
+
+
+@contextmanager
+def server(*connections: Sequence[bytes], stay: bool = True) -> Iterator[tuple[InfluxClient, threading.Semaphore]]:
+    """A client of a server that answers each request of each connection with these bytes.
+
+    The semaphore is released each time that the server has closed a connection.
+
+    :param stay: keep a connection open after its last answer.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        done, closed = threading.Event(), threading.Semaphore(0)
+
+        def serve() -> None:
+            for answers in connections:
+                link, _ = listening.accept()
+                with link:
+                    for answer in answers:
+                        received = b""
+                        while not received.endswith(b"\r\n\r\nbody"):
+                            received += link.recv(100)
+                        link.sendall(answer)
+                    if stay:
+                        done.wait(LONG_SECONDS)
+                closed.release()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = InfluxAddress(host="127.0.0.1", port=listening.getsockname()[1], database="db")
+        client = InfluxClient(address, LONG_SECONDS)
+        try:
+            yield client, closed
+        finally:
+            done.set()
+            client.close()
+            thread.join(LONG_SECONDS)
+
+
+def write(client: InfluxClient) -> InfluxResponse:
+    return client.request("write", "POST", data=b"body", expected_response_code=204)
+
+
+def test_requests_share_a_connection() -> None:
+    with server([NOTHING, NOTHING]) as (client, _):
+        assert write(client).content == b""
+        assert write(client).content == b""
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_made_again() -> None:
+    with server([NOTHING], [NOTHING], stay=False) as (client, closed):
+        write(client)
+        assert closed.acquire(timeout=LONG_SECONDS)
+        write(client)
+
+
+def test_a_response_that_ends_with_its_connection() -> None:
+    reason = b"Client sent an HTTP request to an HTTPS server.\n"
+    with server([b"HTTP/1.0 400 Bad Request\r\n\r\n" + reason], [NOTHING], stay=False) as (client, _):
+        with pytest.raises(InfluxDBClientError, match="to an HTTPS server"):
+            write(client)
+        write(client)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 20",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/1.1 twohundred\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\nhello",
+        b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        b"HTTP/1.1 204 No Content\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_response_and_what_is_cut_off_is_no_success(answer: bytes) -> None:
+    with server([answer], stay=False) as (client, _), pytest.raises((HTTPError, InfluxDBClientError)):
+        write(client)
+
+
+def test_no_response_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = InfluxAddress(host="127.0.0.1", port=listening.getsockname()[1], database="db")
+        client = InfluxClient(address, 0.01)
+        with pytest.raises(HTTPError, match="timed out"):
+            write(client)
+        client.close()

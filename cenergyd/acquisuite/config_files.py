@@ -93,7 +93,7 @@ def is_config_name(name: str) -> bool:
 def read_config_upload(form: Form, max_bytes: int = 262144) -> ConfigFileUpload:
     """A CONFIGFILEUPLOAD, plain or gzip.
 
-    :raises UploadError: no file CONFIGFILE, too large, damaged gzip, a checksum that differs, or no such device.
+    :raises UploadError: no file CONFIGFILE, too large, damaged gzip, a checksum that differs, or a wrong MODBUSDEVICE.
     """
     part = checked_file(form, "CONFIGFILE")
     return ConfigFileUpload(
@@ -127,7 +127,7 @@ def render_manifest(entries: Iterable[ManifestEntry]) -> bytes:
 
 
 def parse_manifest(body: bytes) -> list[ManifestEntry]:
-    """The entries of a manifest; all other lines are left out.
+    """The entries of a manifest; other lines are ignored.
 
     :raises UploadError: an entry of a wrong name, checksum or time.
     """
@@ -205,7 +205,8 @@ def _redact_url(word: str) -> str:
 def diff(old: bytes, new: bytes) -> str:
     """A unified diff of the redacted texts of two versions; a changed secret is not shown.
 
-    Files with more lines than any logger's are only reported as different, because the time to compare grows with the square of their length.
+    Files with more lines than any logger's are only reported as different, because the time of a comparison grows with the square of their
+    length.
     """
     before, after = redact(old).split("\n"), redact(new).split("\n")
     if max(len(before), len(after)) > _MAX_DIFF_LINES:

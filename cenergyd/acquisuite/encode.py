@@ -22,7 +22,7 @@ VERIS_TYPE: Final = "Veris E51C2 Power Meter, Full Data Set"
 def log_row(
     time: int, values: Mapping[int, float | None], columns: int = DEFAULT_COLUMNS, error: int = 0, filler: str = "0"
 ) -> str:
-    """One row without its line end. ``values`` by column; None is an empty column, all other columns get ``filler``."""
+    """One row without its line end. ``values`` by column; None gives an empty column; columns that are not in it get ``filler``."""
     row = [filler] * columns
     row[:FIRST_POINT] = [f"'{device_time(time)}'", str(error), "0", "0"]
     for column, value in values.items():

@@ -1,4 +1,4 @@
-"""The error column of a log row: its number, and what that means."""
+"""The error column of a log row: its number and meaning."""
 
 from __future__ import annotations
 

@@ -30,15 +30,15 @@ class UniformRows(NamedTuple):
 
 
 def uniform_rows(text: bytes) -> UniformRows | None:
-    """The rows of complete lines; None unless all have the same number of columns, and nothing in them looks like a damage.
+    """The rows of complete lines; None unless all have the same number of columns, and nothing in them looks damaged.
 
-    None also where there is a ``_``, which Python's float() accepts between digits.
+    Also None if there is a ``_``, which Python's float() accepts between digits.
     """
     if b"\0" in text or b"_" in text:
         return None
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
-        if b"\r" in text:  # a line end of its own
+        if b"\r" in text:  # CR alone ends a line
             return None
     if text[:5].lower() == _HEADER:
         text = text[text.find(b"\n") + 1 :]
@@ -59,7 +59,7 @@ def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = 
 
 
 def uniform_readings(rows: UniformRows, layout: Layout, latest: int, earliest: int = YEAR_2000) -> list[Reading] | None:
-    """The same for lines that are cut already."""
+    """As :func:`read_uniform_rows`, for lines that are already split."""
     lines, width = rows
     if not layout.columns or layout.last_column > width or not width:
         return None
@@ -90,7 +90,7 @@ def uniform_readings(rows: UniformRows, layout: Layout, latest: int, earliest: i
 
 @lru_cache(256)
 def _cuts(columns: tuple[int, ...], width: int) -> tuple[int, int]:
-    """The columns beside the longest run of unused ones, which need not be split: the one before it and the one after it."""
+    """The columns before and after the longest run of unused ones, which need not be split."""
     used = sorted({1, *columns})
     return max(pairwise([*used, width + 1]), key=lambda pair: pair[1] - pair[0])
 

@@ -86,7 +86,7 @@ def parse_form(
 def parse_large_form(
     body: bytes, content_type: bytes | str | None, *, max_fields: int = 64, max_field_bytes: int = 4096
 ) -> Generator[None, None, Form]:
-    """As :func:`parse_form`, in steps of a millisecond or less, which take longer in all."""
+    """As :func:`parse_form`, in steps of a millisecond or less; slower in total."""
     boundary = _boundary_of(content_type)
     if boundary is None:
         return parse_form(body, content_type, max_fields=max_fields, max_field_bytes=max_field_bytes)
@@ -94,7 +94,7 @@ def parse_large_form(
 
 
 def _boundary_of(content_type: bytes | str | None) -> bytes | None:
-    """The boundary of a multipart form; None where it is another kind."""
+    """The boundary of a multipart form; None for any other kind of form."""
     header = content_type.decode("latin-1") if isinstance(content_type, bytes) else (content_type or "")
     kind, options = parse_options_header(header)
     return options.get("boundary", "").encode("latin-1", "replace") if kind == "multipart/form-data" else None
@@ -180,7 +180,7 @@ def _result_of(steps: Generator[None, None, Form]) -> Form:
 def _multipart_steps(
     body: bytes, boundary: bytes, max_fields: int, max_field_bytes: int
 ) -> Generator[None, None, Form]:
-    """The form, by the library's parser; a step is a part of the body."""
+    """Parse by the library's parser, one step per part of the body."""
     fields: dict[str, str] = {}
     files: dict[str, FilePart] = {}
     try:

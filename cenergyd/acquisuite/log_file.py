@@ -172,7 +172,7 @@ def parse_log_steps(
 def parse_uniform_log(
     rows: UniformRows, layout: Layout, *, earliest: int = YEAR_2000, latest: int, points: range | None = None
 ) -> ParsedLog | None:
-    """The result of :func:`parse_log_steps` for a whole log that is cut into rows already; None if a row is not regular."""
+    """The result of :func:`parse_log_steps` for a whole log that is already split into rows; None if a row is not regular."""
     if points is not None and rows.commas + 1 - FIRST_POINT not in points:
         return None
     readings = uniform_readings(rows, layout, latest, max(earliest, YEAR_2000))

@@ -29,7 +29,7 @@ class LogHead(NamedTuple):
     points: int | None = None
     """Columns after the alarms in the widest of the first complete rows without error; None if there are none."""
     rows: UniformRows | None = None
-    """The whole log, where it is short, plain and regular: then it need not be cut again."""
+    """The whole log if it is short, plain and regular, so that it need not be split again; otherwise None."""
 
 
 def read_head(content: bytes, max_bytes: int) -> LogHead:
@@ -48,7 +48,7 @@ def read_head(content: bytes, max_bytes: int) -> LogHead:
             header = header or _header(line)
             continue
         fields = line.count(b",") + 1
-        if fields > FIRST_POINT and _is_good(line):
+        if fields > FIRST_POINT and _is_without_error(line):
             widths.append(fields - FIRST_POINT)
         if len(widths) == _ROWS:
             break
@@ -56,7 +56,7 @@ def read_head(content: bytes, max_bytes: int) -> LogHead:
 
 
 def parts_by_header(text: bytes) -> list[bytes]:
-    """A log's text, cut where a header row names other columns than the one before: from there on the rows are another meter's."""
+    """A log's text, split where a header row names other columns than the previous one: the rows from there on are another meter's."""
     cuts: list[int] = []
     last: bytes | None = None
     for match in _HEADER.finditer(text):
@@ -68,17 +68,17 @@ def parts_by_header(text: bytes) -> list[bytes]:
 
 
 def _regular_head(text: bytes, *, is_whole: bool) -> LogHead | None:
-    """The head of a log whose rows have all the same number of columns, and no header row; None for any other."""
+    """The head of a log whose rows all have the same number of columns, and no header row; None for any other."""
     if b"(" in text:
         return None  # there may be a header row
     rows = uniform_rows(text if is_whole else text[: text.rfind(b"\n") + 1])
-    if rows is None or not _is_good(rows.lines[0]):
+    if rows is None or not _is_without_error(rows.lines[0]):
         return None
     points = rows.commas + 1 - FIRST_POINT
     return LogHead((), points, rows if is_whole else None) if 0 < points <= _MAX_POINTS else None
 
 
-def _is_good(line: bytes) -> bool:
+def _is_without_error(line: bytes) -> bool:
     """Whether a line has a time and no error."""
     first, _, rest = line.partition(b",")
     error = rest.partition(b",")[0]

@@ -249,15 +249,15 @@ def _exported(point: Point) -> _Match | None:
     return _directional(point, OUT, "delivered")
 
 
-def _directional(point: Point, direction: frozenset[str], of_shark: str) -> _Match | None:
+def _directional(point: Point, direction: frozenset[str], shark_word: str) -> _Match | None:
     found = _energy(point)
     if found is None or NET.search(found[0]):
         return None
     text, words, scale = found
     if SHARK_HOURS.search(text):
-        # A Shark counts from the load's point of view: received is import. Whether delivered is negative depends on its set-up.
-        certain = of_shark == "received"
-        return _Match(point, scale, (1,) if certain else ()) if of_shark in words else None
+        # A Shark counts from the load's point of view: received is import. The sign of delivered energy depends on its setup.
+        certain = shark_word == "received"
+        return _Match(point, scale, (1,) if certain else ()) if shark_word in words else None
     return _Match(point, scale, (1,)) if words & direction else None
 
 

@@ -13,7 +13,7 @@ MAX_LINE: Final = 400
 def printable_line(text: str, limit: int = MAX_LINE) -> str:
     """Text as one printable line of limited length; control characters and line ends become blanks."""
     if len(text) <= limit and text.isprintable() and "  " not in text:
-        return text.strip()  # no other blank is printable
+        return text.strip()  # the space is the only printable blank
     text = text[: 4 * limit]
     if not text.isprintable():
         text = "".join(character if character.isprintable() else " " for character in text)

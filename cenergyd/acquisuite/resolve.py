@@ -71,8 +71,8 @@ def resolve(facts: MeterFacts, config: ConfigPoints | None, table: LayoutTable) 
     found = _resolved(facts, config, table)
     if found.layout is None or facts.points is None or facts.named:
         return found
-    # A row of a known meter may lack its last points. One that does not even reach the layout's columns proves nothing
-    # where the number of points is what the layout was identified by.
+    # A row of a known meter may lack its last points. But if the layout was identified by the number of points, a row that does
+    # not reach all of its columns may be another meter's.
     needed = found.layout.last_column + 1 - FIRST_POINT if found.layout in BUILT_IN.values() else 1
     return attrs.evolve(found, points=range(min(needed, facts.points), facts.points + 1))
 

@@ -14,7 +14,7 @@ _PF_OVERSHOOT: Final = 1.001
 _CHANNELS: Final = len(CHANNELS)
 
 RowReader = Callable[[int, list[bytes]], "tuple[Reading | None, int]"]
-"""Takes a row's time and columns; returns its reading (None if it has no value) and the number of missing values."""
+"""Takes a row's time (UTC seconds) and columns; returns its reading (None if it has no value) and the number of missing values."""
 
 
 def row_reader(layout: Layout) -> RowReader:
@@ -22,12 +22,12 @@ def row_reader(layout: Layout) -> RowReader:
     places = [(VALUES.index(value), column, layout.scales.get(value, 1.0)) for value, column in layout.columns.items()]
     factor_column = layout.columns.get("L1_PF")
     columns = [column for _, column, _ in places]
-    # The positions of a reading's values in what is read of a row; the last of that is None.
+    # For each value of a reading its position in the list that is read from a row; -1 is the None at the end of that list.
     order = [list(layout.columns).index(value) if value in layout.columns else -1 for value in VALUES]
     in_order = itemgetter(*order)
     factor_at = order[VALUES.index("L1_PF")]
 
-    def careful(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
+    def slow_path(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
         values: list[float | None] = [None] * len(VALUES)
         given = 0
         for position, column, scale in places:
@@ -38,19 +38,19 @@ def row_reader(layout: Layout) -> RowReader:
             values[position] = value
         return (_reading(time, values) if given else None), len(places) - given
 
-    def quick(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
+    def fast_path(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
         try:
             found: list[float | None] = [float(fields[column]) for column in columns]
         except (ValueError, IndexError):
-            return careful(time, fields)
+            return slow_path(time, fields)
         factor = 0.0 if factor_at < 0 else found[factor_at]
         if not (-1.0 <= factor <= 1.0 and sum(map(abs, found)) <= MAX_VALUE):  # type: ignore[operator, arg-type]  # false for nan, too
-            return careful(time, fields)
+            return slow_path(time, fields)
         found.append(None)
         p, pf, v, q, net, imported, exported = in_order(found)
         return new_reading((time, p, pf, v, q, False, net, imported, exported)), 0
 
-    return quick if places and not layout.scales else careful
+    return fast_path if places and not layout.scales else slow_path
 
 
 def _reading(time: int, values: Sequence[float | None]) -> Reading:

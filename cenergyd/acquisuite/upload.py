@@ -144,7 +144,7 @@ def read_log_header(form: Form, md5: str | None = None) -> LogHeader:
 
     FILESIZE is not checked, because some firmware sends the uncompressed size and the checksum is more reliable.
 
-    :param md5: the file's checksum where it is known (:func:`md5_steps`); None: it is computed.
+    :param md5: the file's checksum if it is already known (:func:`md5_steps`); None: it is computed.
     :raises UploadError: no file, no meter id (see :func:`meter_id`), or the checksum differs.
     """
     part = checked_file(form, "LOGFILE", md5)
@@ -177,7 +177,7 @@ def md5_steps(content: bytes) -> Generator[None, None, str]:
 def checked_file(form: Form, name: str, md5: str | None = None) -> FilePart:
     """A file of the form, after checking MD5CHECKSUM if it was sent.
 
-    :param md5: the file's checksum where it is known; None: it is computed.
+    :param md5: the file's checksum if it is already known; None: it is computed.
     :raises UploadError: no such file, or the checksum differs.
     """
     part = form.files.get(name)
@@ -202,7 +202,7 @@ _REASONS: Final = {
 
 
 def trace_lines(resolution: Resolution, log: ParsedLog, unread: int = 0) -> list[str]:
-    """Lines for people that say what of a log was read, what was skipped, and why.
+    """Lines for people: what was read of a log, what was skipped, and why.
 
     :param unread: number of rows that are kept unread because their columns are not known.
     """

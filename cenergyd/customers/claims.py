@@ -1,4 +1,4 @@
-"""How daemons agree who derives a customer, or runs its jobs: pending work is claimed in the customer store. The contract.
+"""The contract by which daemons agree on who derives a customer or runs its jobs: pending work is claimed in the customer store.
 
 A queue has two windows per customer. The *pending* window (``pending_start``, ``pending_end``) is widened by arriving readings.
 :meth:`PendingQueue.claim` moves it, compare-and-set, to the *working* window, under a claim that expires; readings that arrive after
@@ -32,7 +32,7 @@ class PendingQueue(Protocol):
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
         """Claim up to ``limit`` customers with work, oldest first, until ``now + ttl``.
 
-        ``claim`` identifies this call (a new unique string each time). Customers under a live claim, and those postponed beyond ``now``,
+        ``claim`` identifies this call (a new unique string each time). Customers under a claim that has not expired, and those postponed beyond ``now``,
         are skipped. A customer whose claim has expired is claimed with its old work and the new.
         """
         ...
@@ -97,10 +97,10 @@ class DerivationQueue(PendingQueue, Protocol):
     async def finish_with_results(self, works: Sequence[PendingWork], results: Sequence[str]) -> list[bool]:
         """As :meth:`finish`, for work whose jobs have run as well; in the same write store the results, as :meth:`hand_over` does.
 
-        False, and nothing is changed, also if the job queue has got work of the customer: then the jobs must run once more.
+        False, and nothing is changed, also if the job queue has received work of the customer meanwhile: then the jobs must run again.
         """
         ...
 
     async def store_results(self, results: Mapping[str, str]) -> None:
-        """Store :attr:`Customer.derivation` of customers, by id, while their claims go on or after they failed."""
+        """Store :attr:`Customer.derivation` of customers, by id, while they remain claimed or after a failure."""
         ...

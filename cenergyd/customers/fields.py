@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from zoneinfo import available_timezones
 
-from cenergyd.customers.meter_sum import SUM_PATTERN, NoSum, normal_sum
+from cenergyd.customers.meter_sum import SUM_PATTERN, InvalidSum, normal_sum
 from cenergyd.errors import InvalidField
 
 MAX_NAME = 200
@@ -67,7 +67,7 @@ def clean_meter(field: str, value: str) -> str:
         return ""
     try:
         return normal_sum(value)
-    except NoSum as error:
+    except InvalidSum as error:
         raise InvalidField(field, str(error)) from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cenergyd.customers.meter_history import SetupPeriod, setup_periods
-from cenergyd.customers.meter_sum import NoSum, Term, is_sum, terms_of
+from cenergyd.customers.meter_sum import InvalidSum, Term, is_sum, terms_of
 from cenergyd.customers.model import ROLES, Customer, Role
 
 
@@ -75,5 +75,5 @@ def _terms(text: str) -> tuple[Term, ...]:
         return (Term(text, 1.0),) if text else ()
     try:
         return terms_of(text)
-    except NoSum:
+    except InvalidSum:
         return ()

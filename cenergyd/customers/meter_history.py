@@ -18,7 +18,7 @@ import attrs
 
 from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, MeterSetup, Role
-from cenergyd.customers.ownership import FOREVER, Held, held_loggers, parts_held
+from cenergyd.customers.ownership import FOREVER, OwnedLogger, owned_loggers, ownership_parts
 from cenergyd.errors import InvalidField
 
 MAX_HISTORY = 500
@@ -81,8 +81,8 @@ def setup_periods(customer: Customer, start: int, end: int) -> list[SetupPeriod]
             for period in _all_periods(customer)
             if period.end > start and period.start < end
         ]
-    held = held_loggers(customer)
-    return found if held is None else [part for period in found for part in _held_parts(period, held)]
+    owned = owned_loggers(customer)
+    return found if owned is None else [part for period in found for part in _owned_parts(period, owned)]
 
 
 def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[RoleSegment]:
@@ -145,7 +145,7 @@ def dated_change(customer: Customer, effective_from: int, changes: Mapping[str, 
             raise InvalidField(name, f"{name} cannot be changed as of a time; {', '.join(CHANGEABLE)} can")
     if not 0 <= effective_from <= now:
         raise InvalidField("effective_from", "a time that is not in the future is needed")
-    history = [_entry(span) for span in setup_periods(customer, 0, effective_from)]
+    history = [_entry(period) for period in setup_periods(customer, 0, effective_from)]
     if len(history) > MAX_HISTORY:
         raise InvalidField("effective_from", f"there are {MAX_HISTORY} changes already")
     update: dict[str, object] = {name: value for name, value in changes.items() if name not in ("reversed", "layouts")}
@@ -162,14 +162,14 @@ def dated_change(customer: Customer, effective_from: int, changes: Mapping[str, 
 
 
 def change_times(customer: Customer) -> list[int]:
-    """The times at which its meters, CTs, columns or logger were changed, UTC seconds, ascending; arguments for :func:`taken_back`."""
+    """The times at which its meters, CTs, columns or logger were changed, UTC seconds, ascending; arguments for :func:`without_change`."""
     if not isinstance(customer.extensions.get("history"), list | tuple):
         return []
     return [period.start for period in _all_periods(customer)][1:]
 
 
-def taken_back(customer: Customer, at: int) -> dict[str, object]:
-    """The update that removes a change: the settings before it then last until the next change, or until now.
+def without_change(customer: Customer, at: int) -> dict[str, object]:
+    """The update that removes a change: the settings before it are then valid until the next change, or now.
 
     :raises InvalidField: there is no change at that time.
     """
@@ -194,11 +194,11 @@ def _roles(value: object) -> list[Role]:
     return [role for role in ROLES if role in value]
 
 
-def _entry(span: SetupPeriod) -> dict[str, object]:
-    setup = span.setup
+def _entry(period: SetupPeriod) -> dict[str, object]:
+    setup = period.setup
     return {
-        "until": span.end,
-        "logger_serial_number": span.serial,
+        "until": period.end,
+        "logger_serial_number": period.serial,
         "facility": setup.utility,
         "load": setup.load,
         "solar": setup.solar,
@@ -207,13 +207,13 @@ def _entry(span: SetupPeriod) -> dict[str, object]:
     }
 
 
-def _held_parts(period: SetupPeriod, held: Sequence[Held]) -> list[SetupPeriod]:
+def _owned_parts(period: SetupPeriod, owned: Sequence[OwnedLogger]) -> list[SetupPeriod]:
     """The period, cut where ownership of its logger changes; the parts in which it was not the customer's have no logger."""
     if not period.serial:
         return [period]
     return [
-        period._replace(start=start, end=end, serial=period.serial if is_held else "")
-        for start, end, is_held in parts_held(held, period.serial, period.start, period.end)
+        period._replace(start=start, end=end, serial=period.serial if is_owned else "")
+        for start, end, is_owned in ownership_parts(owned, period.serial, period.start, period.end)
     ]
 
 

@@ -42,7 +42,7 @@ class Term(NamedTuple):
     """Factor of its power and energy, never 0; negative if it is subtracted."""
 
 
-class NoSum(ValueError):
+class InvalidSum(ValueError):
     """The text is not a sum of meters; the message says what to write."""
 
 
@@ -53,13 +53,13 @@ def is_sum(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def terms_of(text: str) -> tuple[Term, ...]:
-    """The meters of a sum, or of a single meter's id, in the order of the text. Raises NoSum."""
+    """The meters of a sum, or of a single meter's id, in the order of the text. Raises InvalidSum."""
     if len(text) > MAX_SUM_TEXT:
-        raise NoSum(f"at most {MAX_SUM_TEXT} characters")
+        raise InvalidSum(f"at most {MAX_SUM_TEXT} characters")
     if not _WHOLE.match(text):
         if sum(text.count(sign) for sign in "+-") >= MAX_TERMS:
-            raise NoSum(f"a sum may have at most {MAX_TERMS} meters")
-        raise NoSum(SUM_NEEDED)
+            raise InvalidSum(f"a sum may have at most {MAX_TERMS} meters")
+        raise InvalidSum(SUM_NEEDED)
     found = [
         Term(meter.lstrip("0"), float(factor or "1") * (-1 if sign == "-" else 1))
         for sign, meter, factor in _ONE.findall(text.replace(" ", ""))
@@ -67,12 +67,12 @@ def terms_of(text: str) -> tuple[Term, ...]:
     meters = [term.meter for term in found]
     doubled = next((meter for meter in meters if meters.count(meter) > 1), None)
     if doubled is not None:
-        raise NoSum(f"meter {doubled} is named twice: write it once, with a factor such as {doubled}*2")
+        raise InvalidSum(f"meter {doubled} is named twice: write it once, with a factor such as {doubled}*2")
     return tuple(found)
 
 
 def normal_sum(text: str) -> str:
-    """A meter's id or a sum as it is stored: no blanks, no leading zeros, no factor 1. Raises NoSum."""
+    """A meter's id or a sum as it is stored: no blanks, no leading zeros, no factor 1. Raises InvalidSum."""
     return sum_text(terms_of(text.strip()))
 
 
@@ -95,17 +95,17 @@ def meter_ids(text: str) -> tuple[str, ...]:
         return (text,)
     try:
         return tuple(term.meter for term in terms_of(text))
-    except NoSum:
+    except InvalidSum:
         return ()
 
 
 def fault_of(text: str) -> str:
-    """What is wrong with a role's stored field, '' if nothing."""
+    """The fault in a role's stored field; '' if there is none."""
     if not text:
         return ""
     try:
         normal = normal_sum(text)
-    except NoSum as error:
+    except InvalidSum as error:
         return str(error)
     return "" if normal == text else f"write {normal}"
 

@@ -76,20 +76,20 @@ class MeterSetup:
         return [f"{serial}_{meter}" for meter in meter_ids(self.meter_of(role))] if serial else []
 
 
-class ClaimTrail(NamedTuple):
-    """The claims on a customer's windows that ended last. If nothing of this has changed, nobody else has changed its readings meanwhile:
-    whoever does marks them, and either the mark waits or its claim comes later."""
+class RecentClaims(NamedTuple):
+    """The latest claims on a customer's windows. As long as they are the same, no other daemon or command has changed the customer's readings:
+    whoever changes readings also marks them, and the mark is either still pending or was claimed later."""
 
     derivation: str | None
-    """The claim on the derivation that ended last; None: another one has begun since, from marks that anybody may have made."""
+    """The last claim on the derivation that has ended; None if another one has begun since, whose marks may be anybody's."""
     jobs: str | None
-    """Of the job queue, likewise."""
+    """The same for the job queue."""
     claim: str | None
-    """The claim on the derivation that is in force."""
+    """The present claim on the derivation; None if there is none."""
     is_marked: bool
-    """Whether readings wait to be derived that are under no claim."""
+    """Whether readings are pending for derivation that are under no claim."""
     jobs_idle: bool
-    """Whether no jobs wait or are claimed."""
+    """Whether no jobs are pending or claimed."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -118,9 +118,9 @@ class Customer:
     derivation: str = attrs.field(default="", repr=False, eq=False)
     """The result of the last derivation, JSON text (:mod:`cenergyd.derivation.status`); '' if no derivation has ended yet."""
     derivation_version: int = attrs.field(default=0, eq=False)
-    """One more with each result that is stored."""
-    trail: ClaimTrail | None = attrs.field(default=None, repr=False, eq=False)
-    """As it was when the customer was read; None: the store does not say."""
+    """Incremented with each stored result."""
+    claims: RecentClaims | None = attrs.field(default=None, repr=False, eq=False)
+    """As of when the customer was read; None if the store does not provide them."""
 
     @property
     def derivation_plugin(self) -> str:
@@ -131,7 +131,7 @@ class Customer:
 
     @cached_property
     def role_history(self) -> dict[Role, Sequence[Any]]:
-        """For :func:`cenergyd.customers.meter_history.role_segments`: the segments of a role over all times, once they were needed."""
+        """A cache of :func:`cenergyd.customers.meter_history.role_segments`: the segments of each role over all times, filled on first use."""
         return {}
 
     @cached_property
@@ -162,7 +162,7 @@ class Customer:
         return self.current.measured_series_of(role, self.logger_serial_number)
 
     def role_of(self, series: str) -> Role | None:
-        """The role that a series holds now, or of whose sum it is a part; or None."""
+        """The role that a series holds now, or to whose sum it belongs; None if there is none."""
         setup, serial = self.current, self.logger_serial_number
         for role in ROLES:
             if setup.series_of(role, serial) == series or series in setup.measured_series_of(role, serial):

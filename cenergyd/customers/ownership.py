@@ -1,13 +1,13 @@
 """Ownership of loggers over time. Pure functions.
 
 At any time a logger belongs to one customer at most: the customer stores check that (``SerialTaken`` of ``CustomerStore.add`` and
-``update``), because only they can do so for all daemons. Here is who held it when.
+``update``), because only they can do so for all daemons. This module tells who owned it when.
 
-``extensions["loggers"]`` is a list of the loggers that a customer really held, each with the range of times whose readings are theirs::
+``extensions["loggers"]`` is a list of the loggers that a customer really had, each with the range of times whose readings are theirs::
 
     {"serial": "001EC6001433", "since": 0, "until": 1700000000}
 
-``since`` is inclusive, ``until`` exclusive, UTC seconds; without ``until`` the logger is still held. The history applies only within these
+``since`` is inclusive, ``until`` exclusive, UTC seconds; without ``until`` the logger is still the customer's. The history applies only within these
 ranges (:func:`cenergyd.customers.meter_history.setup_periods`), so nobody gets another customer's readings by entering a logger or an
 earlier time. A customer without the list was stored by an earlier version; then the history is trusted until the next change of logger or
 history writes the list.
@@ -21,18 +21,19 @@ from typing import NamedTuple, Protocol, TypeVar
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.errors import InvalidField
 
-HELD = "loggers"
+OWNED = "loggers"
+"""The extension with the loggers that a customer owns or owned."""
 RELEASED = "released"
 """The extension with the serial numbers that an operator has released to a customer, who may then enter them."""
 FOREVER = 1 << 53
 """Later than every time (JavaScript's largest exact integer, so that it is preserved in JSON)."""
 MAX_RELEASED = 200
 """Maximum loggers released to one customer."""
-MAX_HELD = 200
-"""Maximum entries in a customer's list of loggers held."""
+MAX_OWNED = 200
+"""Maximum entries in a customer's list of owned loggers."""
 
 
-class Held(NamedTuple):
+class OwnedLogger(NamedTuple):
     """A logger, and the range of times whose readings are the customer's."""
 
     serial: str
@@ -42,39 +43,39 @@ class Held(NamedTuple):
     """Exclusive."""
 
 
-def held_loggers(customer: Customer) -> list[Held] | None:
-    """The loggers that a customer holds or held; None if nothing is recorded because an earlier version stored the customer."""
-    recorded = customer.extensions.get(HELD)
+def owned_loggers(customer: Customer) -> list[OwnedLogger] | None:
+    """The loggers that a customer owns or owned; None if nothing is recorded because an earlier version stored the customer."""
+    recorded = customer.extensions.get(OWNED)
     if not isinstance(recorded, list | tuple):
         return None
     found = []
     for entry in recorded:
         if isinstance(entry, Mapping) and isinstance(entry.get("serial"), str) and isinstance(entry.get("since"), int):
             until = entry.get("until")
-            found.append(Held(entry["serial"], entry["since"], until if isinstance(until, int) else FOREVER))
+            found.append(OwnedLogger(entry["serial"], entry["since"], until if isinstance(until, int) else FOREVER))
     return found
 
 
-def holds_or_held(customer: Customer, serial: str) -> bool:
+def owns_or_owned(customer: Customer, serial: str) -> bool:
     """Whether a logger is, or has been, the customer's."""
     return customer.logger_serial_number == serial or any(
-        each.serial == serial for each in held_loggers(customer) or ()
+        each.serial == serial for each in owned_loggers(customer) or ()
     )
 
 
-def held_since(customer: Customer) -> int:
-    """The time since which the customer has held the present logger without interruption, UTC seconds."""
+def first_owned(customer: Customer) -> int:
+    """The earliest time at which the present logger was the customer's, UTC seconds; 0 if no ownership is recorded."""
     serial = customer.logger_serial_number
-    times = [each.since for each in held_loggers(customer) or () if each.serial == serial]
+    times = [each.since for each in owned_loggers(customer) or () if each.serial == serial]
     return min(times, default=0)
 
 
 def own_parts(customer: Customer, serial: str, start: int, end: int) -> list[tuple[int, int]]:
     """The parts of a range in which a logger's readings are the customer's, ascending; the whole range where no ownership is recorded."""
-    held = held_loggers(customer)
-    if held is None:
+    owned = owned_loggers(customer)
+    if owned is None:
         return [(start, end)] if start < end else []
-    return [(since, until) for since, until, is_held in parts_held(held, serial, start, end) if is_held]
+    return [(since, until) for since, until, is_owned in ownership_parts(owned, serial, start, end) if is_owned]
 
 
 def owns(customer: Customer, serial: str, time: int) -> bool:
@@ -82,8 +83,8 @@ def owns(customer: Customer, serial: str, time: int) -> bool:
     return bool(own_parts(customer, serial, time, time + 1))
 
 
-def present_since(customer: Customer) -> int:
-    """Since when the present logger has been the customer's; 0: nobody had it before, or no ownership is recorded."""
+def owned_since(customer: Customer) -> int:
+    """The time since which the present logger has been the customer's without interruption, UTC seconds; 0 if no ownership is recorded."""
     parts = own_parts(customer, customer.logger_serial_number, 0, FOREVER)
     return parts[-1][0] if parts else FOREVER
 
@@ -99,8 +100,8 @@ T = TypeVar("T", bound=Timed)
 
 
 def own_rows(customer: Customer, serial: str, rows: Sequence[T]) -> Sequence[T]:
-    """The readings, ascending, that are of times at which the logger was the customer's."""
-    if not rows or _always_held(customer, serial, rows[0].time):
+    """The readings (ascending) of times at which the logger was the customer's."""
+    if not rows or _always_owned(customer, serial, rows[0].time):
         return rows
     parts = own_parts(customer, serial, rows[0].time, rows[-1].time + 1)
     if len(parts) == 1 and parts[0] == (rows[0].time, rows[-1].time + 1):
@@ -108,9 +109,9 @@ def own_rows(customer: Customer, serial: str, rows: Sequence[T]) -> Sequence[T]:
     return [row for row in rows if any(since <= row.time < until for since, until in parts)]
 
 
-def _always_held(customer: Customer, serial: str, start: int) -> bool:
-    """Whether the logger is surely the customer's from a time on: the usual case, in short."""
-    recorded = customer.extensions.get(HELD)
+def _always_owned(customer: Customer, serial: str, start: int) -> bool:
+    """A quick check for the usual case: whether the logger is certainly the customer's from a time on."""
+    recorded = customer.extensions.get(OWNED)
     if not isinstance(recorded, list | tuple):
         return True
     if len(recorded) != 1 or not isinstance(recorded[0], Mapping):
@@ -121,7 +122,7 @@ def _always_held(customer: Customer, serial: str, start: int) -> bool:
 
 
 def without_foreign(customer: Customer, last: Mapping[str, T]) -> Mapping[str, T]:
-    """Newest readings by series, without those of the customer's present roles that are of another customer's time."""
+    """Newest readings by series, without those of the customer's present roles that belong to another customer's time."""
     serial = customer.logger_serial_number
     names = {name for role in ROLES for name in (customer.series_of(role), *customer.measured_series_of(role))}
     foreign = {name for name in names if name in last and not owns(customer, serial, last[name].time)}  # type: ignore[index]
@@ -146,11 +147,11 @@ def released_change(serials: Iterable[str]) -> dict[str, object]:
     return {RELEASED: released or None}
 
 
-def parts_held(held: Sequence[Held], serial: str, start: int, end: int) -> list[tuple[int, int, bool]]:
-    """A range of times, cut where ownership of a logger begins or ends: (start, end, whether it is held), ascending."""
+def ownership_parts(owned: Sequence[OwnedLogger], serial: str, start: int, end: int) -> list[tuple[int, int, bool]]:
+    """A range of times, cut where ownership of a logger begins or ends: (start, end, whether it is owned), ascending."""
     inside = sorted(
         (max(each.since, start), min(each.until, end))
-        for each in held
+        for each in owned
         if each.serial == serial and max(each.since, start) < min(each.until, end)
     )
     parts: list[tuple[int, int, bool]] = []
@@ -166,13 +167,15 @@ def parts_held(held: Sequence[Held], serial: str, start: int, end: int) -> list[
     return parts
 
 
-def given_up(held: Iterable[Held], serial: str, first: int | None, last: int | None) -> list[Held]:
-    """The loggers held after one is given up: of that logger only the range of its stored readings, or nothing.
+def after_giving_up(
+    owned: Iterable[OwnedLogger], serial: str, first: int | None, last: int | None
+) -> list[OwnedLogger]:
+    """The ownership after a logger is given up: of that logger only the range of its stored readings remains, or nothing.
 
     :param first: a time up to the first stored reading of the logger, None if there is none; ``last``: the time of the last one.
     """
     found = []
-    for each in held:
+    for each in owned:
         if each.serial != serial or each.until != FOREVER:
             found.append(each)
         elif first is not None and last is not None and last >= each.since:
@@ -180,9 +183,9 @@ def given_up(held: Iterable[Held], serial: str, first: int | None, last: int | N
     return found
 
 
-def recorded(held: Iterable[Held]) -> list[dict[str, object]]:
+def recorded(owned: Iterable[OwnedLogger]) -> list[dict[str, object]]:
     """The value of ``extensions["loggers"]``."""
     return [
         {"serial": each.serial, "since": each.since, **({} if each.until == FOREVER else {"until": each.until})}
-        for each in list(held)[-MAX_HELD:]
+        for each in list(owned)[-MAX_OWNED:]
     ]

@@ -67,7 +67,7 @@ class CustomerStore(Protocol):
         ...
 
     async def holders(self, serial: str) -> list[Customer]:
-        """Customers who hold a logger or have held it (:mod:`cenergyd.customers.ownership`). Rarely used: it may scan all of them."""
+        """Customers who own a logger or have owned it (:mod:`cenergyd.customers.ownership`). Rarely used: it may scan all of them."""
         ...
 
     async def page(self, *, after: str | None = None, limit: int = 100, search: str | None = None) -> list[Customer]:

@@ -18,7 +18,7 @@ from cenergyd.customers.changes import changed, checked_changes, normalised
 from cenergyd.customers.front_end import FrontEndChange
 from cenergyd.customers.meter_history import CHANGEABLE, setup_periods
 from cenergyd.customers.model import MISSING_METER, ROLES, Customer, Window
-from cenergyd.customers.ownership import FOREVER, HELD, Held, given_up, held_loggers, recorded
+from cenergyd.customers.ownership import FOREVER, OWNED, OwnedLogger, after_giving_up, owned_loggers, recorded
 from cenergyd.customers.store import CustomerStore
 from cenergyd.customers.time_zones import midnight_before
 from cenergyd.derivation.corrections import end_corrections
@@ -113,36 +113,37 @@ async def _ownership(
     before, after = old.logger_serial_number, new.logger_serial_number
     if before == after and old.extensions.get("history") == new.extensions.get("history"):
         return {}
-    held = held_loggers(old)
-    if held is None:
-        held = _of_earlier_version(old)
+    owned = owned_loggers(old)
+    if owned is None:
+        owned = _ownership_of_earlier_version(old)
     elif before == after:
         return {}
     if before != after:
         if before:
             first, last = await _stored_times(readings, before)
             # What was computed has points that begin with an hour or a day, which must stay the customer's: no readings are before ``first``.
-            held = given_up(held, before, first and midnight_before(first, old.time_zone), last)
+            owned = after_giving_up(owned, before, first and midnight_before(first, old.time_zone), last)
         if after:
             _, last = await _stored_times(readings, after)
             others = await customers.holders(after)
             since = max(
-                (each.until for other in others if other.id != old.id for each in _times(other, after)), default=0
+                (each.until for other in others if other.id != old.id for each in _earlier_ownership(other, after)),
+                default=0,
             )
             if not by_operator:
                 since = max(since, 0 if last is None else last + 1)
-            held = [*held, Held(after, since)]
-    return {HELD: recorded(held)}
+            owned = [*owned, OwnedLogger(after, since)]
+    return {OWNED: recorded(owned)}
 
 
-def _of_earlier_version(customer: Customer) -> list[Held]:
+def _ownership_of_earlier_version(customer: Customer) -> list[OwnedLogger]:
     periods = [period for period in setup_periods(customer, 0, FOREVER) if period.serial]
-    return [Held(period.serial, period.start, period.end) for period in periods]
+    return [OwnedLogger(period.serial, period.start, period.end) for period in periods]
 
 
-def _times(customer: Customer, serial: str) -> list[Held]:
-    """The times at which a customer held a logger that they no longer hold."""
-    return [each for each in held_loggers(customer) or () if each.serial == serial and each.until != FOREVER]
+def _earlier_ownership(customer: Customer, serial: str) -> list[OwnedLogger]:
+    """The times at which a customer owned a logger that they no longer own."""
+    return [each for each in owned_loggers(customer) or () if each.serial == serial and each.until != FOREVER]
 
 
 async def _stored_times(readings: ReadingStore, serial: str) -> tuple[int | None, int | None]:
@@ -237,4 +238,4 @@ async def touched_window(readings: ReadingStore, old: Customer | None, new: Cust
 def _meters(customer: Customer) -> tuple[object, ...]:
     """Everything that determines which series are read and which is computed."""
     extensions = customer.extensions
-    return customer.logger_serial_number, customer.current, extensions.get("history"), extensions.get(HELD)
+    return customer.logger_serial_number, customer.current, extensions.get("history"), extensions.get(OWNED)

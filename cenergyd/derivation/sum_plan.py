@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from cenergyd.customers.meter_history import RoleSegment, role_segments, uses_sums
-from cenergyd.customers.meter_sum import NoSum, sum_text, terms_of
+from cenergyd.customers.meter_sum import InvalidSum, sum_text, terms_of
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.derivation.derive import Derivation, kept_readings
 from cenergyd.derivation.diff import change
@@ -102,7 +102,7 @@ def _segment(role_segment: RoleSegment, role: Role, start: int, end: int, tolera
         return None
     try:
         terms = sorted(terms_of(role_segment.sum), key=lambda term: int(term.meter))
-    except NoSum:
+    except InvalidSum:
         return None  # reported with the customer's settings
     serial = role_segment.series.partition("_")[0]
     return SumSegment(

@@ -19,7 +19,7 @@ from cenergyd.acquisuite.upload import read_log_header
 from cenergyd.acquisuite.xml import parse_xml_steps
 from cenergyd.customers.claims import PendingQueue
 from cenergyd.customers.model import Customer, PendingMark, Window
-from cenergyd.customers.ownership import held_since, own_parts
+from cenergyd.customers.ownership import first_owned, own_parts
 from cenergyd.derivation.diff import SeriesChange, change, loses
 from cenergyd.errors import FutureRows, UploadError
 from cenergyd.ingest.archive_format import (
@@ -106,7 +106,7 @@ class Rereader:
 
         :param meter: only this one.
         """
-        within = Window(max(window.start, held_since(customer)), window.end)
+        within = Window(max(window.start, first_owned(customer)), window.end)
         first = day_of(max(0, window.start - self.reader.max_future_seconds))
         days = await self.in_thread(_days, folder, first)
         total, done = sum(size for _, size in days), 0

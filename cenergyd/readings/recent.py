@@ -6,7 +6,7 @@ whose outcome nobody knows, those of its series are forgotten. It reads from the
 
 Other daemons and commands write too. What they write they mark in the customer's document before they acknowledge it, and a mark is
 derived under a claim. So :meth:`RecentReadings.claimed` compares, at each claim on a customer, which claims ended last
-(:class:`~cenergyd.customers.model.ClaimTrail`): if it was this daemon's last one, nobody else has written, and memory has
+(:class:`~cenergyd.customers.model.RecentClaims`): if it was this daemon's last one, nobody else has written, and memory has
 what the store has. Otherwise the logger is forgotten and read again. Only who holds such a claim may read from memory, or who has just read the
 customer and asked :meth:`RecentReadings.is_current`. Readings that are marked after that are derived, and evaluated, after it.
 """
@@ -97,32 +97,32 @@ class RecentReadings:
 
         :param customer: as read under the claim.
         """
-        now, trail = int(self._seconds()), customer.trail
+        now, claims = int(self._seconds()), customer.claims
         reach = 2 * REACH_SECONDS
         periods = setup_periods(customer, now - reach, now + reach)
         for serial in {period.serial for period in periods if period.serial}:
             logger = self._loggers.get(serial)
             # Late readings of a logger that was another customer's are marked there.
             is_whole = all(period.serial == serial for period in periods)
-            if not is_whole or trail is None:
+            if not is_whole or claims is None:
                 self._forget_logger(serial)
                 continue
             before = None if logger is None else logger.owner
-            goes_on = before == (customer.id, trail.derivation, trail.jobs) and trail.jobs_idle
+            goes_on = before == (customer.id, claims.derivation, claims.jobs) and claims.jobs_idle
             if logger is None or not goes_on:
                 self._forget_logger(serial)
-                logger = self._loggers[serial] = _Logger(_Owner(customer.id, claim, trail.jobs))
+                logger = self._loggers[serial] = _Logger(_Owner(customer.id, claim, claims.jobs))
                 self.size += LOGGER_BYTES
-            logger.owner = _Owner(customer.id, claim, trail.jobs)
+            logger.owner = _Owner(customer.id, claim, claims.jobs)
         self._make_room()
 
     def is_current(self, customer: Customer) -> bool:
         """Whether what is held of a customer's logger is what the store had when the customer was read, so that it may be read from memory."""
-        trail, logger = customer.trail, self._loggers.get(customer.logger_serial_number)
-        if trail is None or logger is None or trail.is_marked or not trail.jobs_idle:
+        claims, logger = customer.claims, self._loggers.get(customer.logger_serial_number)
+        if claims is None or logger is None or claims.is_marked or not claims.jobs_idle:
             return False
-        last = trail.derivation if trail.claim is None else trail.claim
-        if logger.owner != (customer.id, last, trail.jobs):
+        last = claims.derivation if claims.claim is None else claims.claim
+        if logger.owner != (customer.id, last, claims.jobs):
             return False
         now = int(self._seconds())
         periods = setup_periods(customer, now - 2 * DAY, now + DAY)

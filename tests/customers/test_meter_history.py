@@ -14,7 +14,7 @@ from cenergyd.customers.meter_history import (
     dated_change,
     role_segments,
     setup_periods,
-    taken_back,
+    without_change,
 )
 from cenergyd.customers.model import Customer, MeterSetup, Role
 from cenergyd.errors import InvalidField
@@ -60,7 +60,7 @@ def test_a_change_keeps_what_was() -> None:
 
 def test_the_latest_change_is_taken_back() -> None:
     later = apply(SITE, dated_change(SITE, 1000, {"facility": "7", "reversed": []}, NOW))
-    back = apply(later, taken_back(later, 1000))
+    back = apply(later, without_change(later, 1000))
     assert "history" not in back.extensions
     assert (back.facility, back.solar, back.current.reversed_roles) == ("1", "2", {"solar"})
     assert setups(back, 0, NOW) == [(0, NOW, SITE.current)]
@@ -71,11 +71,11 @@ def test_an_earlier_change_is_taken_back_and_the_later_one_stays() -> None:
     later = apply(SITE, dated_change(SITE, 1000, {"logger_serial_number": "00B"}, NOW))
     later = apply(later, dated_change(later, 2000, {"facility": "7"}, NOW))
     assert change_times(later) == [1000, 2000]
-    back = apply(later, taken_back(later, 1000))
+    back = apply(later, without_change(later, 1000))
     assert change_times(back) == [2000]
     assert series(back, "utility") == [(0, 2000, "00A_1"), (2000, NOW, "00B_7")]
     with pytest.raises(InvalidField):
-        taken_back(back, 1000)
+        without_change(back, 1000)
     assert change_times(SITE) == []
 
 
@@ -87,7 +87,7 @@ def test_taking_a_change_back_leaves_the_others_where_they_are(
     for since, meter in sorted(dict(changes).items()):
         customer = apply(customer, dated_change(customer, since, {"facility": meter}, NOW))
     at = data.draw(st.sampled_from(change_times(customer)))
-    back = apply(customer, taken_back(customer, at))
+    back = apply(customer, without_change(customer, at))
     assert change_times(back) == [time for time in change_times(customer) if time != at]
     for start, end, setup in setups(back, 0, NOW):
         assert setups(customer, start, end)[0][2].utility == setup.utility

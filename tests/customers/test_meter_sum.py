@@ -12,7 +12,7 @@ from cenergyd.customers.fields import PATTERNS, clean_meter
 from cenergyd.customers.meter_history import role_segments, uses_sums
 from cenergyd.customers.meter_sum import (
     MAX_TERMS,
-    NoSum,
+    InvalidSum,
     Term,
     fault_of,
     is_sum,
@@ -44,7 +44,7 @@ def test_a_sum_is_read_as_it_was_written(terms: list[Term]) -> None:
 def test_what_is_accepted_is_accepted_again_and_means_the_same(text: str) -> None:
     try:
         normal = normal_sum(text)
-    except NoSum:
+    except InvalidSum:
         return
     assert normal_sum(normal) == normal
     assert terms_of(normal) == terms_of(text.strip())

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from cenergyd.customers import meter_history
 from cenergyd.customers.meter_history import role_segments
 from cenergyd.customers.model import ROLES, Customer
-from cenergyd.customers.ownership import FOREVER, Held, held_loggers
+from cenergyd.customers.ownership import FOREVER, OwnedLogger, owned_loggers
 from cenergyd.derivation.front_end_watch import FrontEndWatch
 from cenergyd.derivation.reconfigure import add_customer, change_customer
 from cenergyd.errors import SerialTaken
@@ -89,8 +89,8 @@ async def test_the_theft(stores: tuple[Settings, Stores]) -> None:
     assert [row.P for row in await computed(opened, owner)] == [3.0] * 5
     thief = await fresh(opened, thief)
     assert X not in {series.partition("_")[0] for series in sees(thief)}
-    assert held_loggers(thief) == [Held(OWN, 0, FOREVER)] or X not in {
-        each.serial for each in held_loggers(thief) or ()
+    assert owned_loggers(thief) == [OwnedLogger(OWN, 0, FOREVER)] or X not in {
+        each.serial for each in owned_loggers(thief) or ()
     }
     # Nor does the thief's derivation overwrite what was computed for the owner.
     thief = await change(opened, thief, {"load": "2", "solar": "1"})
@@ -112,10 +112,10 @@ async def test_a_logger_changes_hands(stores: tuple[Settings, Stores]) -> None:
     end = NOW - 5000 + 240 + 1
     # What was computed of the day may begin before the first reading.
     since = (NOW - 5000) // 86400 * 86400
-    assert Held(X, since, end) in (held_loggers(first) or [])
+    assert OwnedLogger(X, since, end) in (owned_loggers(first) or [])
     assert f"{X}_1" in sees(first)
     second = await add_customer(opened.customers, opened.readings, Customer(id="", load="1", solar="2", logger_serial_number=X), NOW)  # fmt: skip
-    assert held_loggers(second) == [Held(X, end, FOREVER)]
+    assert owned_loggers(second) == [OwnedLogger(X, end, FOREVER)]
     assert [segment[:3] for segment in role_segments(second, "load", 0, NOW)] == [(end, NOW, f"{X}_1")]
     # The former holder keeps what was theirs, and nothing later.
     assert [segment[:3] for segment in role_segments(first, "load", 0, NOW)] == [(since, end, f"{X}_1")]
@@ -124,7 +124,7 @@ async def test_a_logger_changes_hands(stores: tuple[Settings, Stores]) -> None:
     await change(opened, second, {"logger_serial_number": ""}, by_operator=True)
     third = await opened.customers.add(Customer(id="", load="1"))
     third = await change(opened, third, {"logger_serial_number": X})
-    assert held_loggers(third) == [Held(X, NOW - 2000 + 240 + 1, FOREVER)]
+    assert owned_loggers(third) == [OwnedLogger(X, NOW - 2000 + 240 + 1, FOREVER)]
 
 
 @pytest_twisted.ensureDeferred

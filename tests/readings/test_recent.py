@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from cenergyd.customers.model import ClaimTrail, Customer
+from cenergyd.customers.model import Customer, RecentClaims
 from cenergyd.errors import StoreUnavailable
 from cenergyd.readings import recent_rows
 from cenergyd.readings.memory import MemoryReadingStore
@@ -121,8 +121,8 @@ class Site:
     def customer(self) -> Customer:
         """The customer as it is stored."""
         claim = self.claim and self.claim[0]
-        trail = ClaimTrail(self.done, self.jobs_done, claim, is_marked=self.pending, jobs_idle=not self.jobs)
-        return attrs.evolve(CUSTOMER, trail=trail)
+        claims = RecentClaims(self.done, self.jobs_done, claim, is_marked=self.pending, jobs_idle=not self.jobs)
+        return attrs.evolve(CUSTOMER, claims=claims)
 
     def end(self) -> None:
         """The claim ends, or expires: then another daemon claims what it left."""
@@ -308,7 +308,9 @@ def test_a_logger_that_was_another_customers_is_not_kept() -> None:
     recent = here.daemons[0]
     history = [{"until": NOW - 3600, "logger_serial_number": "001EC6000009", "facility": "1", "solar": "2"}]
     moved = attrs.evolve(
-        CUSTOMER, extensions={"history": history}, trail=ClaimTrail(None, None, None, is_marked=False, jobs_idle=True)
+        CUSTOMER,
+        extensions={"history": history},
+        claims=RecentClaims(None, None, None, is_marked=False, jobs_idle=True),
     )
     for claim in ("a", "b"):
         recent.claimed(moved, claim)
@@ -338,7 +340,7 @@ def test_the_memory_that_is_held_is_bounded_and_counted() -> None:
     clock.advance(NOW)
     store, limit = MemoryReadingStore(), 400_000
     recent = RecentReadings(store, clock.seconds, limit)
-    trail = ClaimTrail("claim", None, "claim", is_marked=False, jobs_idle=True)
+    claims = RecentClaims("claim", None, "claim", is_marked=False, jobs_idle=True)
     tracemalloc.start()
     try:
         before = tracemalloc.take_snapshot()
@@ -346,7 +348,7 @@ def test_the_memory_that_is_held_is_bounded_and_counted() -> None:
             for number in range(100):
                 serial = f"001EC6{number:06X}"
                 name = f"{serial}_1"
-                customer = attrs.evolve(CUSTOMER, id=str(number), logger_serial_number=serial, trail=trail)
+                customer = attrs.evolve(CUSTOMER, id=str(number), logger_serial_number=serial, claims=claims)
                 recent.claimed(customer, "claim")
                 run(recent.view.read([name], NOW, NOW + 900))
                 run(recent.write([SeriesReadings(name, rows(NOW + 900 * quarter))]))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from cenergyd.customers.meter_history import RoleSegment
-from cenergyd.customers.meter_sum import NoSum, terms_of
+from cenergyd.customers.meter_sum import InvalidSum, terms_of
 from cenergyd.readings.model import Reading
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
@@ -31,7 +31,7 @@ def parts_of(segment: RoleSegment) -> list[Part]:
     """The meters of a segment with a sum; none if the sum is invalid."""
     try:
         terms = terms_of(segment.sum)
-    except NoSum:
+    except InvalidSum:
         return []
     serial = segment.series.partition("_")[0]
     return [

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, Window
-from cenergyd.customers.ownership import HELD, holds_or_held
+from cenergyd.customers.ownership import OWNED, owns_or_owned
 from cenergyd.documents.change_notices import ChangeNotices
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken
 from cenergyd.storage.mongodb.connection import CHECKS, MongoDatabase
@@ -133,9 +133,9 @@ class MongoCustomerStore:
         wanted = normal_serial(serial) if is_storable(serial) else ""
         if not wanted:
             return []
-        query = {"$or": [{f"{EXTENSIONS}.{HELD}.serial": wanted}, {SERIAL: wanted}]}
+        query = {"$or": [{f"{EXTENSIONS}.{OWNED}.serial": wanted}, {SERIAL: wanted}]}
         found = await self.documents.run_own(lambda own: own.find(query, limit=1000, batch_size=1000))
-        return [each for each in map(customer_of, found) if holds_or_held(each, wanted)]
+        return [each for each in map(customer_of, found) if owns_or_owned(each, wanted)]
 
     async def page(self, *, after: str | None = None, limit: int = 100, search: str | None = None) -> list[Customer]:
         """A page in the order of ids. A search does not find customers that the front end has added within the last minute."""

@@ -20,7 +20,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cenergyd.customers.model import ClaimTrail, Customer, Window
+from cenergyd.customers.model import Customer, RecentClaims, Window
 from cenergyd.storage.mongodb.ids import id_text
 from cenergyd.storage.mongodb.shared_document import (
     AGREED_FIELDS,
@@ -59,7 +59,7 @@ def customer_of(own: Mapping[str, Any]) -> Customer:
         pending_end=time_of(own.get(PENDING_END)),
         derivation=own.get(RESULT, ""),
         derivation_version=int(own.get(RESULT_VERSION, 0)),
-        trail=ClaimTrail(
+        claims=RecentClaims(
             own.get(PENDING_DONE),
             own.get(JOBS_DONE),
             own.get(PENDING_CLAIM),

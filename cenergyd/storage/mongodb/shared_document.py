@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from cenergyd.customers.meter_sum import NoSum, is_sum, normal_sum
+from cenergyd.customers.meter_sum import InvalidSum, is_sum, normal_sum
 from cenergyd.customers.validation import is_time_zone
 
 METER_FIELDS = ("facility", "load", "solar")
@@ -106,7 +106,7 @@ def meter_of(value: object) -> str:
     if is_sum(text):
         try:
             return normal_sum(text)
-        except NoSum:
+        except InvalidSum:
             return text  # the error is reported with the customer's settings
     return (text.lstrip("0") or "0") if text.isdecimal() else text
 

@@ -16,8 +16,8 @@ import attrs
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.front_end import FrontEnd
-from cenergyd.customers.model import ClaimTrail, Customer, PendingMark, Window
-from cenergyd.customers.ownership import holds_or_held
+from cenergyd.customers.model import Customer, PendingMark, RecentClaims, Window
+from cenergyd.customers.ownership import owns_or_owned
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 from cenergyd.runtime.clock import FromThreads
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
@@ -117,7 +117,7 @@ class SqliteCustomerStore:
         text = json.dumps(wanted)
         rows = await self._database.read(lambda db: db.execute(sql, (text, wanted)).fetchall()) if wanted else []
         found = [customer_of(row) for row in rows]
-        return [each for each in found if holds_or_held(each, wanted)]
+        return [each for each in found if owns_or_owned(each, wanted)]
 
     async def page(self, *, after: str | None = None, limit: int = 100, search: str | None = None) -> list[Customer]:
         """A page in the order of ids."""
@@ -199,7 +199,7 @@ def customer_of(row: Sequence[Any]) -> Customer:
         pending_end=end,
         derivation=derivation,
         derivation_version=version,
-        trail=ClaimTrail(
+        claims=RecentClaims(
             done, jobs_done, claim, is_marked=start is not None, jobs_idle=jobs_start is None and jobs_claim is None
         ),
     )

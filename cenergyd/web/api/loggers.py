@@ -12,7 +12,7 @@ from msgspec import Meta
 from msgspec.structs import asdict, replace
 
 from cenergyd.customers.model import ROLES, Customer, Role
-from cenergyd.customers.ownership import present_since
+from cenergyd.customers.ownership import owned_since
 from cenergyd.derivation.status import results_of
 from cenergyd.documents.json_types import JsonObject
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, REJECTED
@@ -96,7 +96,7 @@ class LoggerJson(Resource, frozen=True, kw_only=True):
     @classmethod
     def of_customer(cls, customer: Customer, document: Document | None, last: Mapping[str, Reading]) -> LoggerJson:
         """The document of a customer's logger; nothing of it before the logger has sent a reading as theirs."""
-        serial, since = customer.logger_serial_number, present_since(customer)
+        serial, since = customer.logger_serial_number, owned_since(customer)
         names = (name for role in ROLES for name in (customer.series_of(role), *customer.measured_series_of(role)))
         used = since == 0 or any(name in last and last[name].time >= since for name in names)  # type: ignore[index]
         return cls.of(serial, document if used else None)
@@ -234,7 +234,7 @@ class StatusReader:
 
     async def own_logger(self, customer: Customer) -> LoggerDetails:
         """A customer's logger, without what it sent while it was another customer's."""
-        serial, since = customer.logger_serial_number, present_since(customer)
+        serial, since = customer.logger_serial_number, owned_since(customer)
         details = await self.logger(serial)
         if since == 0:
             return details

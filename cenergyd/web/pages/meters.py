@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from cenergyd.acquisuite.layouts import MAX_COLUMN
 from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.customers.fields import clean_meter, clean_serial
-from cenergyd.customers.meter_history import change_times, dated_change, setup_periods, taken_back
+from cenergyd.customers.meter_history import change_times, dated_change, setup_periods, without_change
 from cenergyd.customers.meter_sum import is_sum, meter_ids
 from cenergyd.customers.model import FIELD_OF_ROLE, MISSING_METER, ROLES, SUM, Customer, PendingMark
 from cenergyd.customers.time_zones import zone_or_utc
@@ -32,7 +32,7 @@ CHANNELS: Mapping[str, str] = {"P": "P (kW)", "Q": "Q (kvar)", "L1_PF": "L1 powe
 _MAX_TIME = 1 << 33
 _TIME_NEEDED = "Choose a date and time."
 _DONE = {
-    "taken_back": "The change was undone. What it affects is being computed again.",
+    "without_change": "The change was undone. What it affects is being computed again.",
     "changed": "The meters were changed. What this affects is being computed again.",
     "chosen": "The columns were chosen. What was kept is being read now.",
     "dismissed": "You will not be asked about this meter again. What it sends is still kept for a while.",
@@ -103,14 +103,14 @@ class MeterPages:
             return await self._page(call, old, conflict=True, status=409)
         try:
             at = call.form.get("at", "")
-            update = taken_back(old, int(at) if at.isascii() and at.isdigit() and len(at) < 12 else -1)
+            update = without_change(old, int(at) if at.isascii() and at.isdigit() and len(at) < 12 else -1)
             await change_customer(self._context, call.principal, customer_id, update, old.etag)
         except InvalidField as error:
             wrong = Typed(_stored(old), {"since": texts.sentence(str(error))})
             return await self._page(call, old, wrong, status=422)
         except Conflict:
             return await self._page(call, await self._context.customer(customer_id), conflict=True, status=409)
-        return Redirect(customer_path(customer_id, "meters") + "?done=taken_back")
+        return Redirect(customer_path(customer_id, "meters") + "?done=without_change")
 
     async def choose_held(self, call: PageCall, customer_id: str) -> Page | Redirect:
         """Choose the columns of a meter whose logs are held unread, or mark it as not a power meter."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import attrs
 
-from cenergyd.customers.meter_sum import NoSum, fault_of, is_sum, meter_ids, normal_sum
+from cenergyd.customers.meter_sum import InvalidSum, fault_of, is_sum, meter_ids, normal_sum
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, MeterSetup
 from cenergyd.customers.place import PLACE_FIELDS, own_place
 from cenergyd.errors import InvalidField
@@ -161,6 +161,6 @@ def _plain(meter: str) -> str:
     if is_sum(meter):
         try:
             return normal_sum(meter)
-        except NoSum:
+        except InvalidSum:
             return meter
     return meter.lstrip("0") or meter if meter.isdigit() else meter

@@ -8,7 +8,7 @@ from typing import Any
 
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import Customer
-from cenergyd.customers.ownership import FOREVER, holds_or_held, released_loggers
+from cenergyd.customers.ownership import FOREVER, owns_or_owned, released_loggers
 from cenergyd.derivation import reconfigure
 from cenergyd.runtime.attempts import TooManyAttempts
 from cenergyd.web.access.auth import Principal
@@ -84,7 +84,7 @@ async def _proves(context: Context, customer_id: str, serial: str, password: str
 def may_name_logger(old: Customer, new: Customer) -> bool:
     """Whether the logger of a change was the customer's before, or an operator has released it to them."""
     serial = new.logger_serial_number
-    if not serial or holds_or_held(old, serial) or serial in released_loggers(old):
+    if not serial or owns_or_owned(old, serial) or serial in released_loggers(old):
         return True
     return serial in {period.serial for period in setup_periods(old, 0, FOREVER)}
 

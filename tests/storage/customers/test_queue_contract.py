@@ -7,7 +7,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
 from cenergyd.customers.claims import PendingSummary
-from cenergyd.customers.model import ClaimTrail, Customer, PendingMark, Window
+from cenergyd.customers.model import Customer, PendingMark, RecentClaims, Window
 
 NOW, TTL = 1_000_000, 60
 
@@ -120,35 +120,35 @@ async def test_a_customer_tells_which_claims_ended_last(store, second):
     (key,) = await add(store, 1)
     queue, jobs = store.derivation_queue, store.job_queue
 
-    async def trail():
-        return (await second.get(key)).trail
+    async def claims():
+        return (await second.get(key)).claims
 
     async def upload(by, claim):
         await by.derivation_queue.mark_claimed([PendingMark(key, 100, 200)], claim, NOW + TTL)
         return (await by.derivation_queue.claimed(claim, 9))[0]
 
-    assert await trail() == ClaimTrail(None, None, None, is_marked=False, jobs_idle=True)
+    assert await claims() == RecentClaims(None, None, None, is_marked=False, jobs_idle=True)
     work = await upload(store, "a1")
-    assert work.customer.trail == ClaimTrail(None, None, "a1", is_marked=False, jobs_idle=True)
+    assert work.customer.claims == RecentClaims(None, None, "a1", is_marked=False, jobs_idle=True)
     await queue.finish_with_results([work], ["result"])
-    assert await trail() == ClaimTrail("a1", None, None, is_marked=False, jobs_idle=True)
+    assert await claims() == RecentClaims("a1", None, None, is_marked=False, jobs_idle=True)
     work = await upload(store, "a2")
-    assert work.customer.trail == ClaimTrail("a1", None, "a2", is_marked=False, jobs_idle=True)
+    assert work.customer.claims == RecentClaims("a1", None, "a2", is_marked=False, jobs_idle=True)
     await mark(jobs, (key, 5, 6))  # as a command does that computed readings
     assert await queue.hand_over([work], [Window(90, 210)]) == [True]
-    assert await trail() == ClaimTrail("a2", None, None, is_marked=False, jobs_idle=False)
+    assert await claims() == RecentClaims("a2", None, None, is_marked=False, jobs_idle=False)
     assert await jobs.finish(await claim(jobs, "j1")) == [True]
-    assert await trail() == ClaimTrail("a2", "j1", None, is_marked=False, jobs_idle=True)
+    assert await claims() == RecentClaims("a2", "j1", None, is_marked=False, jobs_idle=True)
     theirs = await upload(second, "b1")
     await mark(queue, (key, 1, 2))
     await second.derivation_queue.finish_with_results([theirs], ["result"])
-    assert await trail() == ClaimTrail("b1", "j1", None, is_marked=True, jobs_idle=True)
+    assert await claims() == RecentClaims("b1", "j1", None, is_marked=True, jobs_idle=True)
     await queue.postpone(await claim(queue, "a3"), NOW)
-    assert await trail() == ClaimTrail(None, "j1", None, is_marked=True, jobs_idle=True)
+    assert await claims() == RecentClaims(None, "j1", None, is_marked=True, jobs_idle=True)
     works = await claim(queue, "a4")
-    assert works[0].customer.trail == ClaimTrail(None, "j1", "a4", is_marked=False, jobs_idle=True)
+    assert works[0].customer.claims == RecentClaims(None, "j1", "a4", is_marked=False, jobs_idle=True)
     assert await queue.hand_over_claimed(works, [Window(90, 210)], "j2", NOW + TTL) == [True]
-    assert await trail() == ClaimTrail("a4", "j1", None, is_marked=False, jobs_idle=False)
+    assert await claims() == RecentClaims("a4", "j1", None, is_marked=False, jobs_idle=False)
 
 
 @pytest_twisted.ensureDeferred

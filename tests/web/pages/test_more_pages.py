@@ -649,7 +649,7 @@ async def test_a_change_of_meters_is_taken_back(world: World) -> None:
     await visitor.open(path)
     assert (await visitor.submit(f"{path}/take-back")).status == 303
     assert (await stored(world, customer)).facility == "1"
-    assert "Undo" not in await visitor.open(f"{path}?done=taken_back")
+    assert "Undo" not in await visitor.open(f"{path}?done=without_change")
 
 
 @pytest_twisted.ensureDeferred

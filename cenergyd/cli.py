@@ -23,11 +23,11 @@ class _LazyGroup(SettingsGroup):
     """Imports a command's module only when that command is called: drivers and plugins are slow to import."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All, whether imported or not."""
+        """All commands, imported or not."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One, imported now where it is not yet."""
+        """One command; its module is imported if it has not been."""
         if cmd_name in COMMANDS and cmd_name not in self.commands:
             import_module(f"cenergyd.commands.{cmd_name}").register(self)
         return super().get_command(ctx, cmd_name)
@@ -40,7 +40,7 @@ def cenergyd() -> None:
 
 
 def main() -> None:
-    """Run the command line. Exit code 2: wrong usage or settings; 1: the work failed; one line on stderr says what."""
+    """Run the command line. Exit code 2: wrong usage or settings; 1: the work failed; 130: interrupted. One line on stderr says why."""
     try:
         code = cenergyd.main(prog_name="cenergyd", standalone_mode=False)
     except click.ClickException as error:

@@ -46,7 +46,7 @@ def register(group: click.Group) -> None:
 def backfill(source: SettingsSource, customer: str, start: int, end: int, through_daemon: bool) -> None:
     """Derive the missing meter, and sums of meters, of CUSTOMER (id or logger serial) again, from stored readings and today's settings.
 
-    History keeps its meaning: for times before a change of meters, the meters of that time are used.
+    For times before a change of meters, the meters of that time are used.
     """
     if end <= start:
         raise click.UsageError(f"--to {utc_text(end)} is not after --from {utc_text(start)}")

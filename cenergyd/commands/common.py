@@ -198,7 +198,7 @@ def require_databases(settings: Settings) -> None:
     for url in (settings.customers.url, settings.readings.url):
         if is_missing(url):
             raise Failed(
-                f"there is no database {embedded_path(url)}; 'cenergyd run' makes it. Is this the right place? "
+                f"there is no database {embedded_path(url)}; 'cenergyd run' creates it. Is this the right place? "
                 "--config, --state and [state] folder name another"
             )
 
@@ -243,7 +243,7 @@ class TimeParam(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            self.fail(f"{text!r} is no time: 2026-01-31, 2026-01-31T18:30Z, '2d ago' or now is needed", param, ctx)
+            self.fail(f"{text!r} is not a time: 2026-01-31, 2026-01-31T18:30Z, '2d ago' or now is needed", param, ctx)
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 

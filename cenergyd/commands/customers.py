@@ -91,7 +91,7 @@ def _fields(command: F) -> F:
 def add(
     source: SettingsSource, /, password_file: Path | None, password_stdin: bool, no_password: bool, **fields: str | None
 ) -> None:
-    """Add a customer. Asks for the logger's password where no option gives it."""
+    """Add a customer. Asks for the logger's password if no option gives it."""
     settings = source.load()
     changes = _changes(fields, settings)
     password = read_password(password_file, password_stdin)
@@ -117,7 +117,7 @@ def add(
     "--from",
     "since",
     type=TimeParam(),
-    help="Meters and logger are valid from this time on (UTC); earlier readings keep their meaning. Default: they always were.",
+    help="Meters and logger are valid from this time on (UTC); earlier readings keep their roles. Default: they always were.",
 )
 @pass_source
 def change(
@@ -150,7 +150,7 @@ def change(
 @customers.command(name="release")
 @click.argument("customer")
 @click.argument("serial")
-@click.option("--take-back", is_flag=True, help="The customer may no longer use it.")
+@click.option("--take-back", is_flag=True, help="Withdraw the release: the customer may no longer enter it.")
 @pass_source
 def release(source: SettingsSource, customer: str, serial: str, take_back: bool) -> None:
     """Let a customer enter, on their own settings page, a logger that was never theirs."""

@@ -14,7 +14,7 @@ from cenergyd.commands.plugin_templates import TEMPLATES
 from cenergyd.hookspecs import HOOK_VERSION
 
 HOOKS = tuple(TEMPLATES)
-"""What a plugin may begin with."""
+"""The hooks that have a template."""
 
 _PYPROJECT = """\
 [build-system]
@@ -31,7 +31,7 @@ dependencies = ["cenergyd>=$version"]
 [project.optional-dependencies]
 test = ["pytest>=8"]
 
-# The name on the left is what 'cenergyd plugins' lists, and [plugin:$name] in the ini sets the options of.
+# The name on the left is the plugin's: in 'cenergyd plugins', and in [plugin:$name], the section of its options in the ini.
 [project.entry-points.cenergyd]
 $name = "$name"
 

@@ -173,7 +173,7 @@ from cenergyd.testing import NOON, PluginTest, make_customer, make_readings
 HOUR = 3600
 
 
-def test_a_silent_meter_is_told_of_once_a_day():
+def test_a_silent_meter_is_reported_once_a_day():
     customer = make_customer("solar")
     plugin = PluginTest($name, "$name", options={"silent_hours": "3"})
     plugin.add_customer(customer)
@@ -277,7 +277,7 @@ def test_the_rule_is_checked_when_it_is_entered():
         customer_with(PluginTest($name, "$name"), above_kw=-1)
 
 
-def test_without_the_rule_nothing_is_told():
+def test_without_the_rule_nothing_is_reported():
     plugin = PluginTest($name, "$name")
     assert run(plugin, make_customer("load"), [5.0] * 30, NOON) == []
 ''',
@@ -365,7 +365,7 @@ def test_a_message_is_taken(service):
     assert service.got == [{"to": "me", "text": "Subject\\nText."}]
 
 
-def test_a_service_in_trouble_is_tried_again(service):
+def test_a_failing_service_is_tried_again(service):
     service.answer = 503
     with pytest.raises(OSError):
         sender(service).notify(MESSAGE, {"type": "$name", "to": "me"})
@@ -392,4 +392,4 @@ TEMPLATES: Mapping[str, PluginTemplate] = {
     "channels": _NOTIFY,
     "options": _JOB,
 }
-"""By the hook's name without ``cenergyd_``. All of them declare options, and what sends declares its channels."""
+"""By the hook's name without ``cenergyd_``. All of them declare options, and those that send declare their channels."""

@@ -129,7 +129,7 @@ def show(source: SettingsSource, customer: str, undone: bool, as_json: bool) -> 
 @click.argument("correction")
 @pass_source
 def undo(source: SettingsSource, customer: str, correction: str) -> None:
-    """Undo a CORRECTION of CUSTOMER, by its id: everything becomes as if it had never been made."""
+    """Undo a CORRECTION of CUSTOMER, by its id: everything is then as if it had never been made."""
 
     async def work(stores: Stores, found: Customer) -> Listed:
         return await _corrector(stores).undo(found, correction, _author(), _now())
@@ -190,7 +190,7 @@ def _series(serial: str, meter: str) -> str:
     try:
         return series_name(serial, meter)
     except ValueError:
-        raise InvalidField("meter", f"{meter!r} is no meter id") from None
+        raise InvalidField("meter", f"{meter!r} is not a meter id") from None
 
 
 def _author() -> str:

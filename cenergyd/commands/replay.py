@@ -43,8 +43,8 @@ def replay(
 ) -> None:
     """Upload the log files (mb-NNN*.log, .gz) below DIR, oldest first.
 
-    Moves no files; run it again to continue. Config files (mb-NNN.ini) in the same folders are offered to the server first, as a device
-    does.
+    Moves no files; run it again to continue. Config files (mb-NNN.ini) in the same folders are offered to the server first, so
+    that it knows the meters' columns.
     """
     password = read_password(password_file, password_stdin)
     if password is None:

@@ -60,9 +60,9 @@ def register(group: click.Group) -> None:
 def reread(
     source: SettingsSource, serial: str, meter: str | None, start: int, end: int, *, folder: Path | None, dry_run: bool
 ) -> None:
-    """Read the archived uploads of the logger SERIAL again, by today's layouts, and replace what is stored of their rows.
+    """Read the archived uploads of the logger SERIAL again, by the present layouts, and replace what is stored of their rows.
 
-    The running daemon, or the next one, derives what follows. It may be repeated, and may run beside the daemon.
+    The running daemon, or the next one, recomputes what depends on them. May be repeated, and may run beside the daemon.
     """
     if not start < end <= start + MAX_DAYS * DAY:
         raise click.UsageError(f"--to must be later than --from, by {MAX_DAYS} days at most")
@@ -82,7 +82,7 @@ def reread(
 
     with progress_bar("reading again") as progress:
         counts = run_async(work)
-    _tell(counts, start, end, dry_run)
+    _report(counts, start, end, dry_run)
 
 
 def _rereader(
@@ -118,7 +118,7 @@ def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> D
     return deferToThread(function, *args, **kwargs)
 
 
-def _tell(counts: RereadCounts, start: int, end: int, dry_run: bool) -> None:
+def _report(counts: RereadCounts, start: int, end: int, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     click.echo(
         f"{counts.uploads} archived uploads read, {counts.readings} readings from {utc_text(start)} to {utc_text(end)}"

@@ -113,7 +113,7 @@ class _Runner:
         self._failure: BaseException | None = None
 
     def run(self) -> BaseException | None:
-        """Run to the end; returns what kept the daemon from starting, or None."""
+        """Run to the end; returns the error that prevented the start, or None."""
         self.reactor.callWhenRunning(self._stops.arm)
         self.reactor.callWhenRunning(lambda: Deferred.fromCoroutine(self._start()))
         self.reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(self._stop()))
@@ -123,7 +123,7 @@ class _Runner:
         # Hundreds of uploads in progress are thousands of young objects and hardly any garbage: collecting after each 700, Python's
         # default, was 4 % of the CPU in a profile.
         gc.set_threshold(_YOUNG_OBJECTS)
-        # A thread that computes keeps the interpreter for so long after the reactor asks for it, and it asks several times for one answer.
+        # A thread that computes holds the GIL for this long after the reactor has asked for it, and one response needs it several times.
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._watch.start()
         self._hangs.start()
@@ -181,7 +181,7 @@ class _Runner:
         self._notifier.reloading()
         try:
             settings = self._source.load(log_warning)
-            # The old ones stay hidden too: what needs a restart still works with them.
+            # The old ones are still redacted too: they are used until the restart that some settings need.
             self._secrets |= secrets_of(settings)
             self._output.redact = Redactor(self._secrets)
             await self.daemon.reload(settings)

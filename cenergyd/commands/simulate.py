@@ -226,15 +226,15 @@ def _summary(fleet: Fleet, seconds: float) -> None:
         f"{counts.acknowledged_readings} readings in {counts.acknowledged_logs} logs acknowledged, "
         f"{counts.uploads} uploads in {seconds:.1f} s"
     )
-    for text in _troubles(counts):
+    for text in _faults(counts):
         click.echo(text)
     if fleet.unsent:
         raise Failed(f"{fleet.unsent} logs were not acknowledged; the last reply was {counts.last_refusal or 'none'}")
 
 
-def _troubles(counts: Counts) -> list[str]:
+def _faults(counts: Counts) -> list[str]:
     said = {
-        "sessions fell into an outage": counts.skipped_sessions,
+        "sessions were skipped because of an outage": counts.skipped_sessions,
         "replies lost on purpose": counts.lost_replies,
         "logs sent once more after their acknowledgement": counts.resent,
         "uploads got no reply": counts.no_reply,

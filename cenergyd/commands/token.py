@@ -31,7 +31,7 @@ def register(group: click.Group) -> None:
 
 @click.group(cls=SettingsGroup)
 def token() -> None:
-    """Make, list and revoke tokens. A token is used to sign in, or as a bearer token of the API."""
+    """Create, list and revoke tokens. A token is used to sign in, or as a bearer token of the API."""
 
 
 @token.command(name="add")

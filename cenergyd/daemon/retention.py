@@ -71,7 +71,7 @@ class Retention(PeriodicService):
                 await sleep(self._clock, STEP_SECONDS)
                 if not self.running or await self._is_needed():
                     return
-                await rows.free(kind, found.keys)
+                await rows.delete(kind, found.keys)
                 self.freed[kind] += len(found.keys)
             series = found.next_series
 

@@ -1,6 +1,6 @@
-"""Notices of changes, from which every daemon knows how long it may use what it has cached.
+"""Announcements of changes, from which every daemon knows how long it may use what it has cached.
 
-Before a daemon changes something, it announces the name of it in one document. Daemons read that document every few seconds. An announced
+Before a daemon changes something, it announces the name of it in one document. Daemons read that document every 20 seconds. An announced
 name is not cached for some minutes, because the change may be made at any time, or never. A name that was not announced since a daemon read
 it may be cached for long.
 """
@@ -15,25 +15,25 @@ from cenergyd.errors import Conflict
 
 POLL_SECONDS = 20.0
 """Seconds between two reads of the announcements."""
-LONGEST_SECONDS = 3600.0
+MAX_CACHE_SECONDS = 3600.0
 """Seconds after which cached values are read again even without an announcement, because daemons of earlier versions announce nothing."""
 UNSETTLED_SECONDS = 300
 """Seconds after an announcement within which its change is made, or not at all."""
 _KEY = "all"
 _RECENT = 500
 """Number of announcements kept; a daemon that has missed more does not use its cache for a while."""
-_MOST = 100_000
+_MAX_NAMES = 100_000
 """Maximum announced names kept in memory."""
 _TRIES = 20
 
 
 def customer_of_logger(serial: str) -> str:
-    """The name of a change of the customer that a logger belongs to."""
+    """The name under which a change of the customer of a logger is announced."""
     return f"customer:{serial}"
 
 
 def columns_of_logger(serial: str) -> str:
-    """The name of a change of the known columns of a logger's meters."""
+    """The name under which a change of the known columns of a logger's meters is announced."""
     return f"columns:{serial}"
 
 
@@ -76,20 +76,20 @@ class ChangeNotices:
         now = self._seconds()
         count, recent = _read(await self._documents.get(CHANGES, _KEY))
         missed = recent if self._read_at is None else recent[max(0, len(recent) - (count - self._count)) :]
-        self._settled_at = {name: until for name, until in self._settled_at.items() if until + LONGEST_SECONDS > now}
+        self._settled_at = {name: until for name, until in self._settled_at.items() if until + MAX_CACHE_SECONDS > now}
         self._settled_at.update((str(name), now + UNSETTLED_SECONDS) for name, _ in missed)
-        if self._misses_some(count, recent, now) or len(self._settled_at) > _MOST:
+        if self._misses_some(count, recent, now) or len(self._settled_at) > _MAX_NAMES:
             self._all_settled_at = now + UNSETTLED_SECONDS
             self._settled_at.clear()
         self._count, self._read_at = count, now
 
     def is_current(self, name: str, looked_up: float) -> bool:
-        """Whether a value read at a time is still current, according to the announcements."""
+        """Whether a value that was read at ``looked_up`` (UTC seconds) is still current, according to the announcements."""
         now = self._seconds()
         if self._read_at is None or not 0 <= now - self._read_at < 2 * POLL_SECONDS:
             return False
         settled_at = max(self._settled_at.get(name, float("-inf")), self._all_settled_at)
-        return settled_at < looked_up <= now < looked_up + LONGEST_SECONDS
+        return settled_at < looked_up <= now < looked_up + MAX_CACHE_SECONDS
 
     def _misses_some(self, count: int, recent: list[list[object]], now: float) -> bool:
         """Whether announcements that still matter are no longer in the document."""

@@ -40,7 +40,7 @@ MAX_SERIAL = 64
 NEVER = float("-inf")
 CACHE_SECONDS = 30
 """A changed password or customer takes effect within this time, also if another daemon made the change. Where changes are announced a
-customer is looked up again only after one, or after :data:`~cenergyd.documents.change_notices.LONGEST_SECONDS`."""
+customer is looked up again only after one, or after :data:`~cenergyd.documents.change_notices.MAX_CACHE_SECONDS`."""
 MAX_CACHED = 100_000
 """Loggers whose right password is remembered, about 1 KB each. A forgotten one costs a hash with its next upload."""
 MAX_REFUSED = 20_000

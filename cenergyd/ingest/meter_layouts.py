@@ -22,7 +22,7 @@ from cenergyd.runtime.clock import Clock
 
 CACHE_SECONDS: Final = 60
 """A config file learned by another daemon takes effect here within this time. It is announced; without that a logger's config files
-are read again only after :data:`~cenergyd.documents.change_notices.LONGEST_SECONDS`."""
+are read again only after :data:`~cenergyd.documents.change_notices.MAX_CACHE_SECONDS`."""
 MAX_CACHED: Final = 50_000
 """Meters whose config file is cached; a logger without any counts as one."""
 MAX_METERS: Final = 256

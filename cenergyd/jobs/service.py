@@ -63,7 +63,7 @@ class JobService(Service):
     :param clock: the reactor, or a Clock whose time is UTC seconds.
     :param notify: queues a notification durably.
     :param threads: threads for jobs with synchronous clients.
-    :param at_hand: the same readings, from memory where they are held (:mod:`cenergyd.readings.recent`); None: from the store.
+    :param cached_readings: the same readings, from memory where they are held (:mod:`cenergyd.readings.recent`); None: from the store.
     :param alert_rules: the kinds of alerts that each plugin declares, by plugin and kind.
     :param finished: called with the id of each customer whose jobs have run over a window.
     """
@@ -82,7 +82,7 @@ class JobService(Service):
         notify: Callable[[Notification], Awaitable[None]],
         threads: PluginThreads,
         alert_rules: Mapping[str, RulesOfPlugin] = {},
-        at_hand: ReadingStore | None = None,
+        cached_readings: ReadingStore | None = None,
         finished: Callable[[str], None] = lambda customer_id: None,
     ) -> None:
         self._clock = clock
@@ -98,7 +98,7 @@ class JobService(Service):
         self._retries = Retries(documents, RETRY_SECONDS)
         self._window_jobs = WindowJobs(
             self._runtime, batched, self._retries, settings.readings.keep_days, finished=finished,
-            at_hand=batched if at_hand is None else BatchingReadingStore(at_hand, clock),
+            cached_readings=batched if cached_readings is None else BatchingReadingStore(cached_readings, clock),
         )  # fmt: skip
         self._retried_jobs = RetriedJobs(self._runtime, self._retries, batched, customers)
         self._ends = Ends(customers.derivation_queue, self._queue, clock)

@@ -14,13 +14,13 @@ class SharedReads:
 
     It may return readings that are slightly outdated. Readings that arrive later mark the window again, so its jobs are then run again.
 
-    :param at_hand: where the readings of the customer's logger may be in memory (:mod:`cenergyd.readings.recent`); None: from the store.
+    :param cached_readings: where the readings of the customer's logger may be in memory (:mod:`cenergyd.readings.recent`); None: from the store.
     :param serial: that logger.
     """
 
-    def __init__(self, store: ReadingStore, at_hand: ReadingStore | None = None, serial: str = "") -> None:
+    def __init__(self, store: ReadingStore, cached_readings: ReadingStore | None = None, serial: str = "") -> None:
         self._store = store
-        self._at_hand = store if at_hand is None else at_hand
+        self._cached_readings = store if cached_readings is None else cached_readings
         self._prefix = f"{serial}_"
         self._range = (0, 0)
         self._found: dict[str, list[Reading]] = {}
@@ -78,7 +78,7 @@ class SharedReads:
         """Where to read each series."""
         ours = [name for name in names if name.startswith(self._prefix)]
         others = [name for name in names if not name.startswith(self._prefix)]
-        return [(store, some) for store, some in ((self._at_hand, ours), (self._store, others)) if some]
+        return [(store, some) for store, some in ((self._cached_readings, ours), (self._store, others)) if some]
 
     def _known(self, which: str, series: Sequence[str], at: int | None) -> dict[str, Reading]:
         return {name: reading for name in series if (reading := self._edges[which, name, at]) is not None}

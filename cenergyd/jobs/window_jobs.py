@@ -27,7 +27,7 @@ class WindowJobs:
     """Runs the jobs of claimed windows.
 
     :param keep_days: retention of readings in days, by kind.
-    :param at_hand: the same readings, from memory where they are held; None: from the store.
+    :param cached_readings: the same readings, from memory where they are held; None: from the store.
     :param finished: called with the id of each customer whose window is finished.
     """
 
@@ -38,14 +38,14 @@ class WindowJobs:
         retries: Retries,
         keep_days: Mapping[str, int],
         *,
-        at_hand: ReadingStore | None = None,
+        cached_readings: ReadingStore | None = None,
         finished: Callable[[str], None] = lambda customer_id: None,
     ) -> None:
         self._runtime = runtime
         self._status = runtime.status
         self._clock = runtime.clock
         self._readings = readings
-        self._at_hand = at_hand
+        self._cached_readings = cached_readings
         self._retries = retries
         self._keep_days = keep_days
         self._finished = finished
@@ -81,9 +81,9 @@ class WindowJobs:
     async def _all_jobs(self, claim: WindowClaim, part: Window) -> bool:
         """Run every plugin's job over one part of a window. False if the claim is lost."""
         # Only the claim on the derivation says that what is in memory is what the store has.
-        at_hand = self._at_hand if isinstance(claim, DerivationClaim) else None
+        cached_readings = self._cached_readings if isinstance(claim, DerivationClaim) else None
         serial = claim.customer.logger_serial_number
-        readings = cast(ReadingStore, SharedReads(self._readings, at_hand, serial))
+        readings = cast(ReadingStore, SharedReads(self._readings, cached_readings, serial))
         calls = self._runtime.calls
         for implementation in calls.plugins.implementations("cenergyd_job"):
             if claim.is_old() and not await self._renew(claim, part.start):

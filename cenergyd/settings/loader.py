@@ -270,7 +270,9 @@ def _build(cls: type[T], raw: Mapping[str, Mapping[str, str]], where: _Where) ->
     for name in raw:
         base = name.split(":", 1)[0]
         if base not in known or (":" in name and not _is_family(known[base])):
-            faults.append(f"{_section_origin(where, name, raw[name])}: [{name}]: no such section{_meant(name, known)}")
+            faults.append(
+                f"{_section_origin(where, name, raw[name])}: [{name}]: no such section{_suggestion(name, known)}"
+            )
     for name, section_class in known.items():
         if _is_family(section_class):
             members = {s.split(":", 1)[1]: raw[s] for s in raw if s.startswith(f"{name}:")}
@@ -299,7 +301,7 @@ def _is_family(section_class: object) -> bool:
     return getattr(section_class, "__origin__", None) is dict
 
 
-def _meant(name: str, known: Mapping[str, object]) -> str:
+def _suggestion(name: str, known: Mapping[str, object]) -> str:
     close = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
 
@@ -309,7 +311,7 @@ def _section(cls: Any, name: str, values: Mapping[str, str], where: _Where, faul
     parsed: dict[str, object] = {}
     for key, value in values.items():
         if key not in fields:
-            faults.append(f"{where.of(name, key)}: [{name}] {key}: no such setting{_meant(key, fields)}")
+            faults.append(f"{where.of(name, key)}: [{name}] {key}: no such setting{_suggestion(key, fields)}")
             continue
         meta = fields[key].metadata
         try:

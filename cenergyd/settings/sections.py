@@ -41,12 +41,14 @@ class ServerSettings:
         "", words, "Addresses of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.", essential=True
     )  # fmt: skip
     max_connections: int = setting(
-        "4000", integer(10, 100000), "Open connections. Beyond that a silent one is closed, or the new one."
+        "4000",
+        integer(10, 100000),
+        "Maximum open connections. Beyond it the oldest silent one is closed, or else the new one.",
     )
     max_memory_mb: int = setting(
         "512",
         integer(256, 1 << 20),
-        "Memory for the process; requests beyond it get 503.",
+        "Memory of the process; requests that would need more get 503.",
         "MB",
     )
     request_timeout_seconds: int = setting(
@@ -187,7 +189,7 @@ class JobsSettings:
 
     interval_seconds: float = setting(
         "60", number(0.1, 3600),
-        "Checks of the job queue; up to 60, a daemon's own derivations follow within 10 s.",
+        "Interval of queue checks; up to 60, the jobs of a daemon's own derivations run within 10 s.",
         "s",
     )  # fmt: skip
     timeout_seconds: float = setting("60", number(0.1, 3600), "A job that takes longer for one window has failed.", "s")
@@ -249,7 +251,7 @@ class EmailSettings:
     username: str = setting("", text, "User name at the server; empty: no authentication.", essential=True)
     password: str = setting("", text, "Its password, such as @credential:smtp.", secret=True, essential=True)
     sender: str = setting("", text, "From address, such as alerts@example.org.", essential=True)
-    ca_file: Path | None = setting("", optional_path, "PEM file of authorities to trust, not the system's.")  # noqa: RUF009
+    ca_file: Path | None = setting("", optional_path, "PEM file of authorities to trust instead of the system's.")  # noqa: RUF009
 
 
 @attrs.frozen(kw_only=True)
@@ -322,7 +324,7 @@ class LoggingSettings:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """All sections; those with something to choose come first."""
+    """All sections; those that an installation is likely to set come first."""
 
     server: ServerSettings
     state: StateSettings

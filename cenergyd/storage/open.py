@@ -32,8 +32,9 @@ class Stores:
     customers: CustomerStore
     readings: ReadingStore
     """Applies corrections to what is read (:mod:`cenergyd.readings.corrected`), and writes measured values unchanged."""
-    at_hand: ReadingStore
-    """The same readings, from memory where they are held (:mod:`cenergyd.readings.recent`): for who has claimed the customer, or finds it current there."""
+    cached_readings: ReadingStore
+    """The same readings, from memory where it has them (:mod:`cenergyd.readings.recent`). Only for the holder of a claim on the customer, or after
+    :class:`RecentReadings` has reported that its readings are current."""
     recent: RecentReadings
     documents: DocumentStore
     old_rows: OldRows | None = None
@@ -61,7 +62,7 @@ def make_stores(settings: Settings, reactor: Reactor) -> Stores:
     return Stores(
         customers=customers,
         readings=corrected_store(cast(ReadingStore, recent), book),
-        at_hand=corrected_store(recent.view, book),
+        cached_readings=corrected_store(recent.view, book),
         recent=recent,
         documents=documents,
         old_rows=old_rows,

@@ -91,7 +91,7 @@ def test_the_installed_script_is_the_same(tmp_path: Path) -> None:
         (("--set", "nonsense", "check"), "SECTION.KEY=VALUE is needed"),
         (("--config", "gone.ini", "check"), "gone.ini: cannot read the settings: No such file or directory"),
         (("check", "--set", "server.listn=x"), "[server] listn: no such setting; did you mean listen?"),
-        (("backfill", "x", "--from", "yesterday"), "'yesterday' is no time"),
+        (("backfill", "x", "--from", "yesterday"), "'yesterday' is not a time"),
         (("backfill", "x", "--from", "1d", "--to", "2d"), "is not after --from"),
         (("simulate", "--faults", "many"), "'many' is not a fault"),
         (("simulate", "--sites", "0"), "0 is not in the range"),
@@ -334,7 +334,7 @@ def test_a_command_makes_no_databases(tmp_path: Path, words: tuple[str, ...]) ->
     """So that one that is called in another folder does not work on an empty store."""
     done = cenergyd(tmp_path, *words)
     assert done.returncode == 1
-    assert f"there is no database {tmp_path}/var/customers.sqlite; 'cenergyd run' makes it" in done.stderr
+    assert f"there is no database {tmp_path}/var/customers.sqlite; 'cenergyd run' creates it" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -172,7 +172,7 @@ async def test_the_service_makes_a_pass_every_half_minute_and_survives_outages()
     class Customers:
         front_end = FrontEnd()
 
-    stores: Any = Stores(customers=Customers(), readings=None, at_hand=None, recent=None, documents=None)  # type: ignore[arg-type]
+    stores: Any = Stores(customers=Customers(), readings=None, cached_readings=None, recent=None, documents=None)  # type: ignore[arg-type]
     world = World(stores)
     world.watch.startService()
     assert Customers.front_end.asked == 1
@@ -205,7 +205,7 @@ async def test_a_change_stream_is_read_every_second_and_passes_are_rare() -> Non
         front_end = FrontEnd()
 
     front_end = Customers.front_end
-    stores: Any = Stores(customers=Customers(), readings=None, at_hand=None, recent=None, documents=None)  # type: ignore[arg-type]
+    stores: Any = Stores(customers=Customers(), readings=None, cached_readings=None, recent=None, documents=None)  # type: ignore[arg-type]
     world = World(stores)
     world.watch.startService()
     for _ in range(100):

@@ -178,7 +178,7 @@ async def test_two_daemons_that_keep_the_newest_readings_of_one_logger(stores: t
     for each in others:
         queue = each.customers.derivation_queue
         service = DerivationService(
-            clock=reactor, settings=settings.derivation, plugins=build_plugin_manager(), readings=each.at_hand,
+            clock=reactor, settings=settings.derivation, plugins=build_plugin_manager(), readings=each.cached_readings,
             documents=each.documents, derivation_queue=queue, job_queue=each.customers.job_queue,
             claimed=each.recent.claimed, jobs=NoJobs(queue),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from cenergyd.documents import change_notices
-from cenergyd.documents.change_notices import LONGEST_SECONDS, POLL_SECONDS, UNSETTLED_SECONDS, ChangeNotices
+from cenergyd.documents.change_notices import MAX_CACHE_SECONDS, POLL_SECONDS, UNSETTLED_SECONDS, ChangeNotices
 from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.errors import StoreUnavailable
 
@@ -61,7 +61,7 @@ def test_what_nobody_announces_is_current_for_long() -> None:
     assert not here.reader.is_current("a", now), "nothing has been read yet"
     here.poll()
     assert here.reader.is_current("a", now)
-    here.wait(LONGEST_SECONDS - 1)
+    here.wait(MAX_CACHE_SECONDS - 1)
     assert here.reader.is_current("a", now)
     here.wait(1)
     assert not here.reader.is_current("a", now)
@@ -119,7 +119,7 @@ def test_a_daemon_that_missed_announcements_uses_no_cached_value(monkeypatch: py
 
 
 def test_only_so_many_names_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change_notices, "_MOST", 2)
+    monkeypatch.setattr(change_notices, "_MAX_NAMES", 2)
     here = Place()
     here.poll()
     here.announce("a", "b", "c")

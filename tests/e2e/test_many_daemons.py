@@ -35,7 +35,7 @@ def daemons(
         "derivation.interval_seconds": "2",
         "cenergyd.derivation.service.MAX_REST_SECONDS": "2",
         "cenergyd.ingest.credentials.CACHE_SECONDS": "1",
-        "cenergyd.documents.change_notices.LONGEST_SECONDS": "1",
+        "cenergyd.documents.change_notices.MAX_CACHE_SECONDS": "1",
     }
     running = []
     for number in range(3):

@@ -51,7 +51,7 @@ class Scene:
                 "cenergyd.derivation.front_end_watch.PASS_SECONDS": "2",
                 "readings.timeout_seconds": str(TIMEOUT),
                 "cenergyd.ingest.credentials.CACHE_SECONDS": "0",
-                "cenergyd.documents.change_notices.LONGEST_SECONDS": "0",
+                "cenergyd.documents.change_notices.MAX_CACHE_SECONDS": "0",
                 # What was claimed when a store went away is free again after so long.
                 "cenergyd.derivation.service.CLAIM_SECONDS": "5",
                 "cenergyd.jobs.service.CLAIM_SECONDS": "5",

@@ -104,7 +104,7 @@ class SiteStateService(PeriodicService):
 
     :param uploads: to store as well.
     :param evaluated: raises and ends the alerts that depend on states.
-    :param at_hand: the same readings, from memory where they are held (:mod:`cenergyd.readings.recent`), for customers for whom
+    :param cached_readings: the same readings, from memory where they are held (:mod:`cenergyd.readings.recent`), for customers for whom
         ``is_current`` is true.
     :param max_gap: the ini's ``[rollups] max_gap_seconds``.
     """
@@ -121,7 +121,7 @@ class SiteStateService(PeriodicService):
         evaluated: Evaluated = no_alerts,
         kept: Kept = nobody,
         max_gap: int = LONGEST_GAP,
-        at_hand: ReadingStore | None = None,
+        cached_readings: ReadingStore | None = None,
         is_current: Callable[[Customer], bool] = lambda customer: False,
         uploads: UnsavedUploads | None = None,
     ) -> None:
@@ -129,7 +129,7 @@ class SiteStateService(PeriodicService):
         self._customers = customers
         self._documents = documents
         self._readings: ReadingStore = BatchingReadingStore(readings, clock)
-        self._at_hand: ReadingStore = BatchingReadingStore(at_hand or readings, clock)
+        self._cached_readings: ReadingStore = BatchingReadingStore(cached_readings or readings, clock)
         self._is_current = is_current
         self._evaluated = evaluated
         self._kept = kept
@@ -286,12 +286,12 @@ class SiteStateService(PeriodicService):
         log.info("{sites} states of sites are also being stored by other daemons", sites=len(left))
 
     def _store_of(self, customer: Customer, current: Collection[str]) -> ReadingStore:
-        return self._at_hand if customer.id in current else self._readings
+        return self._cached_readings if customer.id in current else self._readings
 
     async def _last(self, customers: Sequence[Customer], current: Collection[str]) -> Mapping[str, Reading] | None:
         found: dict[str, Reading] = {}
         try:
-            for store in (self._at_hand, self._readings):
+            for store in (self._cached_readings, self._readings):
                 series = series_of_roles([each for each in customers if self._store_of(each, current) is store])
                 if series:
                     found |= await store.last(series)

@@ -1,6 +1,6 @@
 """Decodes InfluxDB's answers in MessagePack, which unlike JSON distinguishes 1.0 from 1.
 
-The rows are decoded one after the other: as a whole, a large answer would stop all threads, the reactor's too, for as long as it takes.
+The rows are decoded one by one: decoding a large answer in one call would hold the GIL, and so stop the reactor, until it is complete.
 """
 
 from __future__ import annotations

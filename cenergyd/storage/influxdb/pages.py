@@ -20,7 +20,7 @@ T = TypeVar("T")
 PAGE_ROWS = 10_000
 """Maximum rows of one series in one result. InfluxDB marks a longer one as partial even if it is complete."""
 RESULT_ROWS = 25_000
-"""Approximate maximum of rows of all series in one result; longer reads take several requests. Decoding a result stops all threads: 0.03 s for so many rows."""
+"""Approximate maximum of rows of all series in one result; longer reads take several requests. Decoding holds the GIL: 0.03 s for this many rows."""
 PARSED_AT_ONCE = 500
 """Rows to process between two pauses for the reactor."""
 MINUTE = 60

@@ -49,7 +49,7 @@ from cenergyd.storage.influxdb.line_protocol import (
 from cenergyd.storage.influxdb.pages import SERIES_AT_ONCE, PagedQueries, SeriesRange
 
 DELETES_AT_ONCE = 10
-"""Maximum DELETEs in one request. Each takes tens of milliseconds, and more might not end within the timeout."""
+"""Maximum DELETEs in one request. Each takes tens of milliseconds; more might exceed the timeout."""
 SUMMARY_SECONDS = 120 * 86400
 """Seconds of range times number of series in one request for summaries. InfluxDB takes about a second for a year of minutes of four
 channels, so each request ends well within the timeout, and several requests use all of the server's processors."""
@@ -73,7 +73,7 @@ class InfluxReadingStore:
     If :meth:`open` raises StoreUnavailable the store can still be used: later calls succeed once InfluxDB is back, and create the
     database if it is missing.
 
-    :param url: see :func:`~cenergyd.storage.influxdb.line_protocol.parse_address`; raises ConfigError.
+    :param url: see :func:`~cenergyd.storage.influxdb.address.parse_address`; raises ConfigError.
     :param policy: the policy of readings.
     :param points_policy: the policy of points (rollups, energy); None: the same. A DELETE affects all policies, but the series have different names.
     :param threads: number of threads for requests; half of them, rounded up, write.
@@ -253,7 +253,7 @@ class InfluxReadingStore:
         return [found[series, start, end] for series, start, end in ranges]
 
     async def _edge(self, series: Sequence[str], condition: str, nearby: str, order: str) -> dict[str, Reading]:
-        """The first reading in an order. Only series without a reading nearby are searched over the whole range."""
+        """The first reading of each series in an order. The whole range is searched only for series without a reading in ``nearby``."""
         check_series(*series)
         found: dict[str, Reading] = {}
         for where in (nearby, condition):

@@ -136,15 +136,15 @@ class CustomerDocuments:
 
     async def own_of(self, documents: Sequence[Mapping[str, object]]) -> dict[str, dict[str, object]]:
         """Our documents for some shared ones, by the text of the id; missing ones are created."""
-        owns = await self.owns_by_id([document["_id"] for document in documents])
+        owns = await self.find_own_by_id([document["_id"] for document in documents])
         missing = [document for document in documents if id_text(document["_id"]) not in owns]
         for document in missing:
             await self.insert_own(own_of_shared(document))
         if missing:
-            owns |= await self.owns_by_id([document["_id"] for document in missing])
+            owns |= await self.find_own_by_id([document["_id"] for document in missing])
         return owns
 
-    async def owns_by_id(self, keys: Sequence[object]) -> dict[str, dict[str, object]]:
+    async def find_own_by_id(self, keys: Sequence[object]) -> dict[str, dict[str, object]]:
         """Our documents that exist among these keys, by the text of the id."""
         if not keys:
             return {}

@@ -112,7 +112,7 @@ class MongoCustomerStore:
     async def get_many(self, customer_ids: Sequence[str]) -> dict[str, Customer]:
         """Find by ids."""
         keys = [id_value(each) for each in dict.fromkeys(customer_ids) if is_storable(each)]
-        owns = await self.documents.owns_by_id(keys)
+        owns = await self.documents.find_own_by_id(keys)
         missing = [key for key in keys if id_text(key) not in owns]
         owns |= await self.documents.own_of(await self.documents.find_shared_by_id(missing))
         return {each: customer_of(own) for each, own in owns.items() if GONE not in own}

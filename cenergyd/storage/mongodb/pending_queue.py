@@ -25,9 +25,9 @@ _EXISTS = {"$gte": 0}
 """Matches documents with a time, by a sparse index."""
 _NOT_JOURNALED = WriteConcern(j=False)
 _SKIPPED = 3
-"""Claims that find nothing without searching, after one that has searched and found nothing."""
+"""Number of claims that do not search, after one that has searched and found nothing."""
 _SEARCHED = 12
-"""Claims that search in any case after this process has left work in the queue: another claim on it may last for a while."""
+"""Number of claims that search in any case after this process has put work into the queue: it may be under another claim for a while."""
 _EXPIRED = 1000
 """Expired claims to read in addition to a claim's own limit, in order to find the oldest work; a daemon holds some hundreds."""
 
@@ -35,8 +35,8 @@ _EXPIRED = 1000
 class MongoPendingQueue:
     """See :class:`cenergyd.customers.claims.DerivationQueue`.
 
-    Work that this process has marked or released is searched for at every claim; if nothing was found, other processes' work at every
-    fourth (:data:`_SKIPPED`).
+    After this process has marked or released work, every claim searches for work. Once a search has found nothing, only every fourth claim
+    (:data:`_SKIPPED`) searches for the work of other processes.
 
     :param following: the queue that work is handed over to; None: work cannot be handed over.
     """
@@ -72,7 +72,7 @@ class MongoPendingQueue:
         )
 
     def search_soon(self) -> None:
-        """This process has left work in the queue."""
+        """Note that this process has put work into the queue."""
         self._to_search = _SEARCHED
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:

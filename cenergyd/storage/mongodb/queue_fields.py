@@ -48,7 +48,7 @@ class QueueFields:
 
     @property
     def done(self) -> str:
-        """The claim that finished last, until the next claim. From it :meth:`.pending_queue.MongoPendingQueue.finish` recognises its own update."""
+        """The claim that finished last, until the next claim. From it :meth:`~cenergyd.storage.mongodb.pending_queue.MongoPendingQueue.finish` recognises its own update."""
         return f"{self.queue}_done"
 
     @property

@@ -26,8 +26,8 @@ from cenergyd.storage.sqlite.pending_queue import SqlitePendingQueue
 _SETTINGS = (
     "id", "name", "time_zone", "facility", "load", "solar", "logger_serial_number", "logger_password", "extensions",
 )  # fmt: skip
-_TRAIL = ("pending_claim", "pending_done", "jobs_start", "jobs_claim", "jobs_done")
-COLUMNS = ", ".join((*_SETTINGS, "pending_start", "pending_end", "derivation", "derivation_version", *_TRAIL))
+_CLAIM_COLUMNS = ("pending_claim", "pending_done", "jobs_start", "jobs_claim", "jobs_done")
+COLUMNS = ", ".join((*_SETTINGS, "pending_start", "pending_end", "derivation", "derivation_version", *_CLAIM_COLUMNS))
 _IDS_AT_ONCE = 500
 
 

@@ -98,7 +98,7 @@ class EmbeddedDatabase:
         try:
             result = work(self._connection())
             if isinstance(result, sqlite3.Cursor):
-                # If it stayed open, the reactor's thread could reset its statement while this thread uses the statement again.
+                # If it stayed open, the reactor's thread could reset its statement while this thread is using the statement again.
                 result.close()
             return result
         except sqlite3.IntegrityError:

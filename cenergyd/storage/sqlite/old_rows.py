@@ -15,8 +15,8 @@ SERIES_AT_ONCE = 500
 """Series checked in one call in a reading thread; each costs one index look-up."""
 
 
-class Found(NamedTuple):
-    """Old rows that were found."""
+class OldRowPage(NamedTuple):
+    """Some of the old rows."""
 
     keys: list[Key]
     next_series: int | None
@@ -29,13 +29,13 @@ class OldRows:
     def __init__(self, database: EmbeddedDatabase) -> None:
         self._database = database
 
-    async def find(self, kind: str, before: int, first_series: int, limit: int) -> Found:
-        """At most ``limit`` rows of a kind with ``time < before``, of the series from a number on."""
+    async def find(self, kind: str, before: int, first_series: int, limit: int) -> OldRowPage:
+        """At most ``limit`` rows of a kind with ``time < before``, of the series from number ``first_series`` on."""
         return await self._database.read(partial(_find, kind, before, first_series, limit))
 
-    async def free(self, kind: str, keys: Sequence[Key]) -> None:
+    async def delete(self, kind: str, keys: Sequence[Key]) -> None:
         """Delete rows, in one transaction. The file keeps its size; the free space is reused."""
-        await self._database.write(partial(_free, kind, keys))
+        await self._database.write(partial(_delete, kind, keys))
 
     async def reusable_bytes(self) -> int:
         """Free space in the file, bytes."""
@@ -46,7 +46,7 @@ def _table(kind: str) -> str:
     return "reading" if kind == "raw" else "point"
 
 
-def _find(kind: str, before: int, first_series: int, limit: int, connection: sqlite3.Connection) -> Found:
+def _find(kind: str, before: int, first_series: int, limit: int, connection: sqlite3.Connection) -> OldRowPage:
     series = connection.execute(
         "SELECT id, name FROM series WHERE id >= ? ORDER BY id LIMIT ?", (first_series, SERIES_AT_ONCE)
     ).fetchall()
@@ -57,11 +57,11 @@ def _find(kind: str, before: int, first_series: int, limit: int, connection: sql
             continue
         keys += [(number, time) for (time,) in connection.execute(query, (number, before, limit - len(keys)))]
         if len(keys) >= limit:
-            return Found(keys, number)
-    return Found(keys, series[-1][0] + 1 if len(series) == SERIES_AT_ONCE else None)
+            return OldRowPage(keys, number)
+    return OldRowPage(keys, series[-1][0] + 1 if len(series) == SERIES_AT_ONCE else None)
 
 
-def _free(kind: str, keys: Sequence[Key], connection: sqlite3.Connection) -> None:
+def _delete(kind: str, keys: Sequence[Key], connection: sqlite3.Connection) -> None:
     connection.executemany(f"DELETE FROM {_table(kind)} WHERE series_id = ? AND time = ?", keys)  # noqa: S608
 
 

@@ -36,7 +36,7 @@ SLICE_READINGS = 20_000
 """Readings fetched in one call in a reading thread."""
 SLICE_SECONDS = 100 * 86400
 """Seconds of range summarised in one call in a reading thread."""
-VISITS_AT_ONCE = 16
+SLICES_AT_ONCE = 16
 
 _CHANNEL_COLUMNS = "time, P, L1_PF, L1_V, Q, estimated"
 _COLUMNS = f"{_CHANNEL_COLUMNS}, E_net, E_import, E_export"
@@ -140,15 +140,15 @@ class SqliteReadingStore:
         check_summary_request(resolution, channels, CHANNELS)
         start, end = _clamped(start), _clamped(end)
         extents = await self._database.read(partial(_extents, series, start, end))
-        visits = [
+        parts = [
             (name, since, until)
             for name, (low, high) in extents.items()
             for since, until in slices(max(start, low), min(end, high + 1), resolution, SLICE_SECONDS, offset)
         ]
         found: dict[str, list[Summary]] = {name: [] for name in series}
-        work = [self._database.read(partial(_summarise, visit, (resolution, offset), channels)) for visit in visits]
+        work = [self._database.read(partial(_summarise, part, (resolution, offset), channels)) for part in parts]
         # Both reading threads share the work; SQLite releases the GIL while it computes.
-        for (name, _, _), summaries in zip(visits, await gather_limited(work, VISITS_AT_ONCE), strict=True):
+        for (name, _, _), summaries in zip(parts, await gather_limited(work, SLICES_AT_ONCE), strict=True):
             found[name] += summaries
         return found
 
@@ -269,7 +269,7 @@ def _extents(series: Sequence[str], start: int, end: int, connection: sqlite3.Co
 
 
 def _summarise(
-    visit: tuple[str, int, int], windows: tuple[int, int], channels: Sequence[str], connection: sqlite3.Connection
+    part: tuple[str, int, int], windows: tuple[int, int], channels: Sequence[str], connection: sqlite3.Connection
 ) -> list[Summary]:
     kept = [channel for channel in CHANNELS if channel in channels]
     values = ", ".join(f"MIN({c}), AVG({c}), MAX({c})" for c in kept)
@@ -283,7 +283,7 @@ def _summarise(
     )
     return [
         Summary(time, number, _channels(kept, rest), estimated == 1)
-        for time, number, estimated, *rest in connection.execute(query, visit)
+        for time, number, estimated, *rest in connection.execute(query, part)
         if number
     ]
 

@@ -1,4 +1,4 @@
-"""Checks of sections 5, 6 and 8 of the protocol, and of field observations (9): log files and their processing."""
+"""Checks of sections 5, 6 and 8 of the protocol, and of field observations (section 9): log files and their processing."""
 
 from __future__ import annotations
 
@@ -61,25 +61,25 @@ def missing_values(server: Server) -> str | None:
     return accepted(send_log(server, text.encode()))
 
 
-@rule("5", "Values that are no finite numbers are missing values")
+@rule("5", "Values that are not finite numbers are missing values")
 def not_numbers(server: Server) -> str | None:
     line = log(rows(1)).decode().replace("1.5", "nan").replace("0.95", "inf").replace("120.25", "???")
     return accepted(send_log(server, (line + log(rows(1, START + 600)).decode()).encode()))
 
 
-@rule("5", "Rows repeat and come out of order")
+@rule("5", "Repeated rows and rows out of order are accepted")
 def disorder(server: Server) -> str | None:
     lines = log().splitlines(keepends=True)
     return accepted(send_log(server, b"".join([lines[2], lines[0], lines[1], lines[0]])))
 
 
-@rule("5", "A last line cut short by a power loss costs nothing but itself")
+@rule("5", "If a power loss has cut the last line short, only that line is lost")
 def cut_short(server: Server) -> str | None:
     text = log()
     return first(*(accepted(send_log(server, text[: len(text) - cut])) for cut in (1, 5, 40, 100)))
 
 
-@rule("5", "One bad row never costs the good ones")
+@rule("5", "A bad row does not affect the good ones")
 def bad_row(server: Server) -> str | None:
     return accepted(send_log(server, b"rubbish,\xff\xfe\n" + log() + b"'2001-99-99 00:00:00',0,0,0,1\n"))
 

@@ -1,6 +1,6 @@
 """Requests of the checks, and predicates for responses.
 
-Checks write under Modbus addresses 240 to 249 of the given logger, at times around 2001, so that they do not affect real series.
+Checks write under Modbus addresses 240 to 249 of the given logger, at times around 2001, so that they do not affect real readings.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def config_upload(server: Server) -> str | None:
     return first(accepted(stored), None if named else f"the manifest lacks the line {wanted}")
 
 
-@rule("3", "CONFIGFILEDOWNLOAD of a file that there is not: FAILURE that keeps the session going")
+@rule("3", "CONFIGFILEDOWNLOAD of a file that does not exist: a FAILURE that does not end the session")
 def config_download(server: Server) -> str | None:
     return kept(mode(server, "CONFIGFILEDOWNLOAD", MODBUSDEVICE="249", MODBUSDEVICECLASS="0"))
 

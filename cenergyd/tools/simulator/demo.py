@@ -42,7 +42,7 @@ class Demo:
     """Runs beside a started daemon.
 
     :param register: adds the site's customer, with this password for its logger, to the daemon's stores.
-    :param say: prints a line.
+    :param print_line: prints a line.
     """
 
     def __init__(
@@ -50,16 +50,16 @@ class Demo:
         reactor: Reactor,
         daemon: DemoDaemon,
         register: Callable[[SimulatedSite, str], Awaitable[Customer]],
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
     ) -> None:
         self._reactor = reactor
         self._daemon = daemon
         self._register = register
-        self._say = say
+        self._print_line = print_line
         self._site: SimulatedSite = next(make_sites(1, seed=1))
         self._uploading: Deferred[object] | None = None
-        self._telling = LoopingCall(self._tell_safely)
-        self._telling.clock = twisted_clock(reactor)
+        self._status_loop = LoopingCall(self._print_status_safely)
+        self._status_loop.clock = twisted_clock(reactor)
         self._told = 0
 
     async def start(self) -> None:
@@ -69,7 +69,9 @@ class Demo:
         now = int(self._reactor.seconds())
         self._customer = await self._register(self._site, password)
         url = self._daemon.addresses[0].rstrip("/")
-        self._say(f"\n  {url}/   simulated site: {self._site.name}, its {self._site.missing} meter is computed\n")
+        self._print_line(
+            f"\n  {url}/   simulated site: {self._site.name}, its {self._site.missing} meter is computed\n"
+        )
         target = Target(self._reactor, url + self._daemon.settings.upload.path)
         fleets = [
             # First the history in large files, then the present in real time.
@@ -78,12 +80,12 @@ class Demo:
         ]
         self._uploading = Deferred.fromCoroutine(self._run(fleets))
         self._uploading.addErrback(self._ended)
-        self._telling.start(INTERVAL / 2)
+        self._status_loop.start(INTERVAL / 2)
 
     async def stop(self) -> None:
         """Stop uploading."""
-        if self._telling.running:
-            self._telling.stop()
+        if self._status_loop.running:
+            self._status_loop.stop()
         if self._uploading is not None:
             self._uploading.cancel()
 
@@ -101,13 +103,13 @@ class Demo:
         for fleet in fleets:
             await fleet.run()
 
-    async def _tell_safely(self) -> None:
+    async def _print_status_safely(self) -> None:
         try:
-            await self._tell()
+            await self._print_status()
         except Exception:
             log.failure("the demo cannot read the derived readings")
 
-    async def _tell(self) -> None:
+    async def _print_status(self) -> None:
         customer = self._customer
         series = {role: customer.series_of(role) for role in ROLES}
         computed = series[self._site.missing]
@@ -118,7 +120,7 @@ class Demo:
         self._told = latest.time
         names = [name for name in series.values() if name]
         found = await self._daemon.readings.read(names, latest.time, latest.time + 1)
-        self._say(line(customer, latest.time, {role: found[name] for role, name in series.items() if name}))
+        self._print_line(line(customer, latest.time, {role: found[name] for role, name in series.items() if name}))
 
 
 def line(customer: Customer, time: int, readings: Mapping[Role, Sequence[Reading]]) -> str:

@@ -23,7 +23,7 @@ _LAST_SESSIONS = 20
 
 @attrs.frozen(slots=True, kw_only=True)
 class FleetPlan:
-    """The plan of a fleet. Times are UTC seconds."""
+    """What the loggers of a fleet record and upload, and when. Times are UTC seconds."""
 
     start: int
     end: int | None
@@ -39,7 +39,7 @@ class FleetPlan:
     meter: Meter = METERS["veris"]
     faults: Faults = NO_FAULTS
     introduce: bool = False
-    """Send STATUS and exchange config files first."""
+    """Send STATUS before the logs of the first session and exchange config files after them."""
 
     def sessions(self, offset: int) -> Iterator[int]:
         """The times at which a logger uploads; ``offset`` distributes the loggers of a fleet. The last one is at the end."""
@@ -99,7 +99,7 @@ class Fleet:
     async def run(self) -> Counts:
         """Run to the plan's end; cancel to stop earlier."""
         self._began = self._reactor.seconds()
-        running = [Deferred.fromCoroutine(self._live(index, one)) for index, one in enumerate(self.loggers)]
+        running = [Deferred.fromCoroutine(self._run_logger(index, one)) for index, one in enumerate(self.loggers)]
         try:
             await gatherResults(running, consumeErrors=True)
         except FirstError as error:
@@ -111,7 +111,7 @@ class Fleet:
         """Number of logs that were not acknowledged."""
         return sum(len(one.flash) for one in self.loggers)
 
-    async def _live(self, index: int, logger: SimulatedLogger) -> None:
+    async def _run_logger(self, index: int, logger: SimulatedLogger) -> None:
         # At full speed all sessions are due at once, so offsets are not needed and all files cover the same times.
         offset = (logger.site.seed % self._plan.upload_every) if self._plan.speed and len(self.loggers) > 1 else 0
         for time in self._plan.sessions(offset):

@@ -49,7 +49,7 @@ class ReplayCounts:
 
 
 class Stopped(Exception):
-    """The server accepts no more files now; the message says why. A later run continues here."""
+    """The server accepts no more files now; the message says why. A later run continues with the first file that was not acknowledged."""
 
 
 def find_logs(folder: Path, serial: str | None = None) -> list[FoundLog]:

@@ -1,17 +1,22 @@
 """The whole work of a site's quarter of an hour, against the design it replaces, in one run on one machine.
 
 Every quarter each site's logger uploads the next 15 minutes (15 rows of 75 columns) of two meters, evenly over some seconds. Then
-the third meter is computed and rolled up, net load and energy are stored, alerts are evaluated. Counted until nothing is pending: CPU
-time of every process, the requests to the stores, and how long uploads took. The sides take turns, quarter by quarter, each with
-stores of its own. The peer is the design to replace: Flask, one write an upload, a task that loops over all
+the third meter is computed and rolled up, net load and energy are stored, alerts are evaluated. Counted until nothing is pending and
+the states of the sites are stored: CPU time of every process, the requests to the stores, and how long uploads took. The sides take
+turns, quarter by quarter, each with stores of its own.
+
+200 sites within 10 seconds arrive as often as those of a fleet of 18,000 within 15 minutes. Only the time between two quarters is left
+out: before each, the daemons' clock is set forward to its end (:mod:`benchmarks.shifted_clock`), so readings are new when they are
+uploaded, and a logger's uploads are 15 minutes apart, as in reality. The peer is the design to replace: Flask, one write an upload, a task that loops over all
 customers and rolls up by InfluxQL, in its favour once a quarter and not each minute.
 
     python benchmarks/fleet.py [--sites 400] [--quarters 4] [--seconds 20] [--daemons 1] [--stores servers|influx|embedded]
         [--old CHECKOUT] [--no-peer] [--count] [--customers N] [--burst] [--backlog DAYS] [--limit SECONDS] [--set KEY=VALUE]
 
 The quarter that begins an hour closes the one before, whose results are then written: it costs more than the others. So whole hours are
-measured, four quarters or a multiple, and the table has both kinds. The peer needs ``pip install flask gunicorn``. ``--old`` is another checkout of cenergyd with its own .venv, measured beside this one. ``--count`` counts
-MongoDB's documents by a proxy, and waits after each quarter for those that are written later. ``--burst`` sends all sites at once
+measured, four quarters or a multiple, and the table has both kinds; those before them, in which the daemons learn how often the loggers
+upload, are not counted. The peer needs ``pip install flask gunicorn``. ``--old`` is another checkout of cenergyd with its own .venv,
+measured beside this one. ``--count`` counts MongoDB's documents by a proxy. ``--burst`` sends all sites at once
 instead and, while they are derived, some further uploads, whose times are what is then printed. ``--customers`` is how many are in the
 store; the others send nothing. ``--backlog`` has all sites send their last days at once instead of quarters, without the peer, and
 measures the seconds until all of it is computed and the times of other sites' uploads meanwhile. Nothing is waited for longer than
@@ -45,6 +50,12 @@ QUIET = 0.06
 ASK_SECONDS = 5
 LAST_WRITES = 110
 """Seconds after which the activity of loggers and the states of sites are stored, too."""
+NOT_COUNTED = 2
+"""Quarters before those that are measured: with the second upload the interval of a logger is known."""
+AFTER_QUARTER = 30
+"""Seconds from the end of a quarter to the first upload of its readings."""
+STEP_SECONDS = 2.5
+"""Seconds until the daemons notice that their clock was set forward; they look once a second."""
 
 
 def main() -> None:
@@ -56,7 +67,7 @@ def main() -> None:
         "--quarters",
         type=int,
         default=4,
-        help="measured ones, a multiple of 4 to be fair: one quarter in four closes an hour; one before them is not measured",
+        help="measured ones, a multiple of 4 to be fair: one quarter in four closes an hour",
     )
     parser.add_argument("--seconds", type=float, default=20, help="over which a quarter's uploads are spread")
     parser.add_argument("--daemons", type=int, default=1)
@@ -72,28 +83,29 @@ def main() -> None:
     if has_peer(arguments):
         check_installed("flask", "gunicorn")
     # Fresh rows, as they arrive: the last quarter of an hour is that which has just ended.
-    start = int(time.time()) // QUARTER * QUARTER - QUARTER * (arguments.quarters + 1)
+    number = arguments.quarters + NOT_COUNTED
+    start = int(time.time()) // QUARTER * QUARTER - QUARTER * number
     with ExitStack() as stack:
         sides = []
         if has_peer(arguments):
             sides.append(stack.enter_context(peer(arguments)))
         for name, project in (("old", arguments.old), ("cenergyd", PROJECT)):
             if project is not None:
-                sides.append(stack.enter_context(cenergyd(name, Path(project).resolve(), arguments)))
+                began = None if arguments.backlog else start + QUARTER
+                sides.append(stack.enter_context(cenergyd(name, Path(project).resolve(), arguments, began)))
         for side in sides if arguments.backlog else ():
             run_backlog(side, arguments)
-        for quarter in range(0 if arguments.backlog else arguments.quarters + 1):
+        for quarter in range(0 if arguments.backlog else number):
             since = start + QUARTER * quarter
             sessions = [session(site, since) for site in range(arguments.sites)]
             probes = [session(site, since) for site in range(arguments.sites, arguments.sites + PROBES // len(METERS))]
             for side in sides:
                 run_quarter(side, sessions, probes if arguments.burst else [], arguments, since)
-                if quarter:
-                    tell_quarter(side, quarter, since, arguments)
+                if quarter >= NOT_COUNTED:
+                    tell_quarter(side, quarter - NOT_COUNTED + 1, since, arguments)
         for side in sides:
             if side.helper is not None and not arguments.backlog:
-                expected = (arguments.quarters + 1) * ROWS * arguments.sites
-                end = start + QUARTER * (arguments.quarters + 1)
+                expected, end = number * ROWS * arguments.sites, start + QUARTER * number
                 derived = int(side.tell(f"derived {arguments.sites} {start} {end}"))
                 print(f"{side.name}: {derived} of {expected} readings are computed")
     if not arguments.backlog:
@@ -102,7 +114,7 @@ def main() -> None:
 
 def closing_quarters(start: int, quarters: int) -> list[bool]:
     """Which of the measured quarters close an hour: those that begin the next one."""
-    return [(start + QUARTER * (number + 1)) % HOUR == 0 for number in range(quarters)]
+    return [(start + QUARTER * (number + NOT_COUNTED)) % HOUR == 0 for number in range(quarters)]
 
 
 def has_peer(arguments: argparse.Namespace) -> bool:
@@ -124,6 +136,9 @@ def run_quarter(
     since: int,
 ) -> None:
     """Send a quarter of an hour and wait until everything that follows from it is done."""
+    if side.clock is not None:
+        side.clock.set(since + QUARTER + AFTER_QUARTER)
+        time.sleep(STEP_SECONDS)
     cpu, counts, refused = side.cpu(), side.counts(), REFUSED.total()
     if arguments.burst:
         asyncio.run(send_at_once(side.port, sessions))
@@ -137,7 +152,7 @@ def run_quarter(
     side.used.append({name: used - cpu[name] for name, used in side.cpu().items()})
     side.asked.append(side.counts() - counts)
     side.refused += REFUSED.total() - refused
-    side.took[:] = took if len(side.used) <= 2 else [*side.took, *took]
+    side.took[:] = took if len(side.used) <= NOT_COUNTED + 1 else [*side.took, *took]
 
 
 def wait_until_done(side: Side, arguments: argparse.Namespace) -> None:
@@ -151,8 +166,19 @@ def wait_until_done(side: Side, arguments: argparse.Namespace) -> None:
             break
         waited = 0 if waited >= ASK_SECONDS else waited
         before = sum(side.cpu().values())
-    if arguments.count:
-        time.sleep(LAST_WRITES)
+    assert side.clock is not None
+    side.clock.forward(LAST_WRITES)
+    time.sleep(STEP_SECONDS)
+    wait_until_quiet(side, began, arguments)
+
+
+def wait_until_quiet(side: Side, began: float, arguments: argparse.Namespace) -> None:
+    """Until its processes use nearly no time."""
+    before, now = float("-inf"), sum(side.cpu().values())
+    while now - before >= QUIET:
+        time.sleep(1)
+        check_limit(began, arguments)
+        before, now = now, sum(side.cpu().values())
 
 
 def tell_quarter(side: Side, quarter: int, since: int, arguments: argparse.Namespace) -> None:
@@ -175,7 +201,10 @@ def table(sides: Sequence[Side], closing: Sequence[bool], arguments: argparse.Na
     if sum(closing) * 4 != arguments.quarters:
         print("not whole hours: means of all quarters do not say what a site costs in the long run")
     for side in sides:
-        parts = {name: fmean(used[name] for used in side.used[1:]) / arguments.sites * 1000 for name in side.processes}
+        parts = {
+            name: fmean(used[name] for used in side.used[NOT_COUNTED:]) / arguments.sites * 1000
+            for name in side.processes
+        }
         costs[side.name] = sum(parts.values())
         ours[side.name] = sum(value for name, value in parts.items() if name != "MongoDB's protocol")
         text = ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
@@ -184,13 +213,16 @@ def table(sides: Sequence[Side], closing: Sequence[bool], arguments: argparse.Na
             f"{side.name:9} {costs[side.name]:7.2f} ms of CPU a site and quarter ({text}); two cores carry {sites:,.0f} sites"
         )
         for name, wanted in (("within an hour", False), ("that closed an hour", True)):
-            chosen = [used for used, is_closing in zip(side.used[1:], closing, strict=True) if is_closing is wanted]
+            chosen = [
+                used for used, is_closing in zip(side.used[NOT_COUNTED:], closing, strict=True) if is_closing is wanted
+            ]
             if chosen:
                 means = {each: fmean(used[each] for used in chosen) / arguments.sites * 1000 for each in side.processes}
                 text = ", ".join(f"{each} {value:.2f}" for each, value in means.items())
                 print(f"          {sum(means.values()):7.2f} ms in quarters {name} ({text})")
         asked = {
-            name: sum(each[name] for each in side.asked[1:]) for name in sorted({k for c in side.asked for k in c})
+            name: sum(each[name] for each in side.asked[NOT_COUNTED:])
+            for name in sorted({k for c in side.asked for k in c})
         }
         share = arguments.sites * arguments.quarters
         counts = {name: count / share for name, count in asked.items() if count}

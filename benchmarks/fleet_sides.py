@@ -23,6 +23,7 @@ from pymongo import MongoClient
 from benchmarks.device import METERS, serial_of
 from benchmarks.mongo_counter import MongoCounter
 from benchmarks.processes import PROJECT, cpu_seconds, daemons
+from benchmarks.shifted_clock import ShiftedClock
 from cenergyd.testing.ports import free_port
 from tests.servers import RunningInflux, RunningMongo
 
@@ -53,6 +54,8 @@ class Side:
     tasks: subprocess.Popen[str] | None = None
     readings_path: Path | None = None
     """The embedded store of readings."""
+    clock: ShiftedClock | None = None
+    """The daemons' clock, if it is not the machine's."""
     used: list[dict[str, float]] = attrs.field(factory=list)
     """CPU seconds of each measured quarter."""
     asked: list[Counter[str]] = attrs.field(factory=list)
@@ -136,8 +139,11 @@ def server_pids(influx: RunningInflux | None, mongo: RunningMongo | None) -> dic
 
 
 @contextmanager
-def cenergyd(name: str, project: Path, arguments: argparse.Namespace) -> Iterator[Side]:
-    """Daemons of a checkout on stores of their own."""
+def cenergyd(name: str, project: Path, arguments: argparse.Namespace, began: float | None = None) -> Iterator[Side]:
+    """Daemons of a checkout on stores of their own.
+
+    :param began: the daemons' time at their start, UTC seconds, for a clock that can be set; None: the machine's.
+    """
     python = str(project / ".venv/bin/python") if project != PROJECT else sys.executable
     with TemporaryDirectory() as folder, servers(arguments) as (influx, mongo):
         counter = MongoCounter(mongo.port) if arguments.count and mongo is not None else None
@@ -155,7 +161,9 @@ def cenergyd(name: str, project: Path, arguments: argparse.Namespace) -> Iterato
                 "readings.url": readings,
                 **dict(each.split("=", 1) for each in arguments.set),
             }
-            with daemons(Path(folder), settings, arguments.daemons, project, python) as (port, pids):
+            clock = None if began is None else ShiftedClock(Path(folder) / "clock", began)
+            path = None if clock is None else clock.path
+            with daemons(Path(folder), settings, arguments.daemons, project, python, path) as (port, pids):
                 yield Side(
                     name=name,
                     port=port,
@@ -165,6 +173,7 @@ def cenergyd(name: str, project: Path, arguments: argparse.Namespace) -> Iterato
                     counter=counter,
                     helper=helper,
                     readings_path=Path(folder) / "readings.sqlite" if influx is None else None,
+                    clock=clock,
                 )
         finally:
             helper.kill()

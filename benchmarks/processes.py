@@ -58,16 +58,23 @@ def _signal_all(pids: Sequence[int], number: signal.Signals) -> None:
 
 @contextmanager
 def daemons(
-    folder: Path, settings: Mapping[str, str], number: int = 1, project: Path = PROJECT, python: str = sys.executable
+    folder: Path,
+    settings: Mapping[str, str],
+    number: int = 1,
+    project: Path = PROJECT,
+    python: str = sys.executable,
+    clock: Path | None = None,
 ) -> Iterator[tuple[int, list[int]]]:
     """The port and the process ids of daemons behind one socket, which they inherit as from systemd's socket unit.
 
     :param settings: ``section.key`` -> text, over the defaults.
     :param project: the checkout that is run.
+    :param clock: the file of :mod:`benchmarks.shifted_clock` that sets their time; None: the machine's.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as shared:
         port: int = shared.getsockname()[1]
-        processes = [_start(folder, settings, shared, project, python) for _ in range(number)]
+        started = ["-m"] if clock is None else [str(HERE / "shifted_clock.py"), str(clock)]
+        processes = [_start(folder, settings, shared, project, [python, *started]) for _ in range(number)]
         try:
             try:
                 wait_ready(port)
@@ -84,14 +91,17 @@ def daemons(
 
 
 def _start(
-    folder: Path, settings: Mapping[str, str], shared: socket.socket, project: Path, python: str
+    folder: Path, settings: Mapping[str, str], shared: socket.socket, project: Path, python: Sequence[str]
 ) -> subprocess.Popen[bytes]:
-    """One daemon on the inherited socket."""
+    """One daemon on the inherited socket.
+
+    :param python: the command that runs a module.
+    """
     settings = {"server.listen": "systemd:domain=INET:index=0", "logging.level": "error", **settings}
     pairs = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     # LISTEN_PID must be the daemon's own pid, so a shell sets it before exec. The socket must be descriptor 3; dash cannot redirect from 10 on.
     script = f'export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=x; exec "$@" 3<&{shared.fileno()}'
-    command = ["bash", "-c", script, "bash", python, "-m", "cenergyd", *pairs, "run"]
+    command = ["bash", "-c", script, "bash", *python, "cenergyd", *pairs, "run"]
     environment = {**os.environ, "PYTHONPATH": str(project)}
     with (folder / "daemon.log").open("ab") as log:
         return subprocess.Popen(

@@ -17,7 +17,7 @@ from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.documents.loggers import CUSTOMER, MeterUpload, Uploads
 from cenergyd.documents.meters import METERS
 from cenergyd.ingest.seen import CURRENT, Seen
-from cenergyd.ingest.upload_interval import SAME_SESSION
+from cenergyd.ingest.upload_interval import SAME_SESSION, is_longer
 
 LONGEST_HELD = 300.0
 """Seconds after which an upload is written into the logger's document, because its site was not evaluated."""
@@ -62,6 +62,8 @@ class _KnownUploads:
 class _Held:
     seen: Seen
     since: float
+    is_different: bool = False
+    """Whether the logger's document, which another daemon has changed, says something else: then it is written."""
 
 
 class RegularUploads:
@@ -109,7 +111,8 @@ class RegularUploads:
             return True
         pause = uploaded - known.last_upload
         # Somebody may wait for an upload that comes early.
-        return uploaded // _DAY == known.day and pause <= known.longest and 2 * pause >= (known.pause or 0)
+        is_known = uploaded // _DAY == known.day and not is_longer(pause, known.longest)
+        return is_known and 2 * pause >= (known.pause or 0)
 
     def hold(self, serial: str, seen: Seen, now: float) -> None:
         """Keep a regular upload until it is stored."""
@@ -140,12 +143,35 @@ class RegularUploads:
 
     def overdue(self, now: float, *, everything: bool = False) -> list[str]:
         """The loggers whose uploads are held for too long."""
-        return [serial for serial, held in self._held.items() if everything or not 0 <= now - held.since < LONGEST_HELD]
+        return [
+            serial
+            for serial, held in self._held.items()
+            if everything or held.is_different or not 0 <= now - held.since < LONGEST_HELD
+        ]
+
+    def compare(self, serial: str, body: ReadOnlyJson) -> None:
+        """A logger's document as it is stored now; call before :meth:`unsaved`.
+
+        If another daemon has written it since, what is held may be new: it is written into the document soon.
+        """
+        known, held = self._known.get(serial), self._held.get(serial)
+        if known is None or held is None:
+            return
+        stored = body.get(METERS) or {}
+        meters = {series: (_names(meter), meter.get("interval")) for series, meter in stored.items()}
+        if _report(body) == known.report and all(
+            meters.get(series) == (names, interval) for series, (names, interval, _) in known.meters.items()
+        ):
+            return
+        del self._known[serial]
+        held.is_different = True
 
     def unsaved(self, customer_id: str) -> Uploads | None:
         """The uploads of a customer's logger to store with its site's state."""
         serial = self._of_customer.get(customer_id)
-        return None if serial is None else _uploads(serial, self._held[serial].seen)
+        if serial is None or self._held[serial].is_different:
+            return None
+        return _uploads(serial, self._held[serial].seen)
 
     def saved(self, customer_id: str, uploads: Uploads) -> None:
         """These are stored; later ones are kept."""

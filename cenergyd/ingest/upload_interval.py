@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from statistics import median_low
 
 SAME_SESSION = 45
-"""Files that follow each other within this many seconds belong to one upload."""
+"""Files that follow each other within this many seconds belong to one upload, and gaps that differ by no more count as equal."""
 DAYS = 8
 _DAY = 86400
 
 DayGap = tuple[int, int]
-"""Day (UTC seconds // 86400) and the longest gap that ended on it, seconds."""
+"""Day (UTC seconds // 86400) and the longest gap that ended on it, seconds; the real one may be longer by SAME_SESSION."""
 
 
 def with_upload(days: Sequence[DayGap], previous: int | None, uploaded: int) -> list[DayGap]:
@@ -24,11 +24,16 @@ def with_upload(days: Sequence[DayGap], previous: int | None, uploaded: int) -> 
     if previous is None or uploaded - previous <= SAME_SESSION:
         return kept
     day, gap = uploaded // _DAY, uploaded - previous
-    if kept and kept[-1][0] == day:
-        kept[-1] = (day, max(kept[-1][1], gap))
-    else:
+    if not kept or kept[-1][0] != day:
         kept.append((day, gap))
+    elif is_longer(gap, kept[-1][1]):
+        kept[-1] = (day, gap)
     return kept[-DAYS:]
+
+
+def is_longer(gap: int, known: int) -> bool:
+    """Whether a gap is longer than the longest known one, and not only because no logger uploads to the second."""
+    return gap > known + SAME_SESSION
 
 
 def usual_gap(days: Sequence[DayGap]) -> int | None:

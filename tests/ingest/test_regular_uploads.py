@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -56,6 +56,8 @@ class Daemons:
     def evaluate(self, number: int = 0) -> None:
         """As :class:`SiteStateService` does."""
         regular = self.all[number].regular
+        if (logger := self.documents.kept.get((LOGGER, SERIAL))) is not None:
+            regular.compare(SERIAL, logger.body)
         if (new := regular.unsaved(OWNER)) is None:
             return
         uploads = new.joined(uploads_in(self.documents.kept.get((SITE, OWNER))))
@@ -99,6 +101,24 @@ def test_a_regular_upload_writes_no_document_of_the_logger() -> None:
         assert here.body["meters"][f"{SERIAL}_2"]["last_time"] == uploaded + 7 - 60
         here.clock.advance(833)
     assert here.version == version
+
+
+def test_a_logger_need_not_upload_to_the_second() -> None:
+    here = Daemons()
+    version = learnt(here)
+    for seconds in (930, 870, 945, 900):
+        here.upload()
+        here.clock.advance(60)
+        here.evaluate()
+        here.clock.advance(seconds - 60)
+    assert here.version == version
+    here.upload()
+    here.clock.advance(60)
+    here.evaluate()
+    here.clock.advance(946 - 60)
+    here.upload()
+    here.clock.advance(5)
+    assert (here.version, here.body["gaps"]) == (version + 1, [[NOON // 86400, 946]]), "a longer gap than any"
 
 
 def test_whatever_else_is_new_is_written_at_once() -> None:
@@ -146,7 +166,7 @@ def test_a_restart_writes_nothing_and_goes_on_with_the_same_intervals() -> None:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["upload", "upload", "upload", "early", "late", "old", "error", "named", "restart"]),
+        st.sampled_from(["upload", "upload", "upload", "slow", "early", "late", "old", "error", "named", "restart"]),
         st.integers(0, 1),
         st.sampled_from(["1", "2"]),
     ),
@@ -157,6 +177,7 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
+@example([("late", 0, "1"), ("upload", 1, "2"), ("named", 0, "2"), ("upload", 1, "2")])
 def test_read_together_the_documents_say_what_one_document_would(steps: list[tuple[str, int, str]]) -> None:
     """Two daemons, of which any receives an upload, and either loses nothing of what the site's state has stored."""
     here, plain = Daemons(2), Daemons(2, customer="")

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.store import CustomerStore
+from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.documents.kinds import SITE
 from cenergyd.documents.loggers import Uploads, uploads_in
 from cenergyd.documents.store import Document, DocumentStore, NewDocument
@@ -89,6 +90,10 @@ async def no_alerts(evaluations: Sequence[SiteEvaluation]) -> Mapping[str, int]:
 
 class UnsavedUploads(Protocol):
     """Regular uploads that are stored with the states of sites (:class:`cenergyd.ingest.regular_uploads.RegularUploads`)."""
+
+    def compare(self, serial: str, body: ReadOnlyJson) -> None:
+        """A logger's document as it is stored now, which another daemon may have changed."""
+        ...
 
     def unsaved(self, customer_id: str) -> Uploads | None:
         """Those of a customer's logger that are not stored yet."""
@@ -220,6 +225,9 @@ class SiteStateService(PeriodicService):
             return
         stored = await documents_of(known, self._documents)
         before = stored.sites
+        if self._uploads is not None:
+            for logger in stored.loggers.values():
+                self._uploads.compare(logger.key, logger.body)
         current = {each.id for each in known if self._is_current(each)}
         last = await self._last(known, current)
         uploads = {each.id: found for each in known if (found := self._uploads_of(each.id, before.get(each.id)))}

@@ -400,6 +400,27 @@ async def test_regular_uploads_of_several_daemons_are_stored_with_the_state(here
 
 
 @pytest_twisted.ensureDeferred
+async def test_uploads_are_not_stored_with_the_state_where_another_daemon_has_changed_the_logger(here: Place) -> None:
+    customer = await here.site()
+    serial, now = customer.logger_serial_number, here.clock.now
+    series = f"{serial}_1"
+    last = {"P": 1.5, "L1_PF": 1.0, "L1_V": 240.0, "Q": 0.0}
+    meter = {"name": "A", "last_time": now - 60, "last_upload": now, "interval": 60, "last": last, "error": None}
+    body = {"last_upload": now, "gaps": [[1, 900]], CUSTOMER: customer.id, CURRENT: True, "meters": {series: meter}}
+    held = RegularUploads()
+    service = SiteStateService(
+        clock=here.clock, customers=here.customers, documents=here.documents, readings=here.readings, uploads=held
+    )
+    for name, is_regular in (("A", True), ("B", False)):
+        held.remember(serial, body)
+        held.hold(serial, Seen({CUSTOMER: customer.id}, now, now, {series: meter}), now)
+        await here.documents.put(LOGGER, serial, {**body, "meters": {series: {**meter, "name": name}}}, due=now)
+        await service.evaluate([customer.id])
+        assert held.overdue(now) == ([] if is_regular else [serial])
+    assert held.take(serial) is not None, "it is written into the document of the logger, which has another name now"
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_killed_daemon_s_last_upload_is_known_from_its_readings(here: Place) -> None:
     customer = await here.site()
     serial, now = customer.logger_serial_number, here.clock.now

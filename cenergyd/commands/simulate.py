@@ -177,7 +177,7 @@ def _password(source: SettingsSource, file: Path | None, create: bool) -> str:
         click.echo(f"the loggers' new password is in {file}", err=True)
     if not file.exists():
         raise click.UsageError(
-            f"{file} is not there: give --password-file, or --register to make one and the customers"
+            f"{file} does not exist: give --password-file, or --register to create it and the customers"
         )
     password = read_password(file, stdin=False)
     assert password is not None

@@ -25,7 +25,7 @@ from cenergyd.web.access.auth import Authenticator, token_throttle
 from cenergyd.web.access.sessions import Sessions
 from cenergyd.web.access.tokens import Tokens
 from cenergyd.web.api.app import BASE, Api
-from cenergyd.web.api.compat import Legacy
+from cenergyd.web.api.compat import FrontEndSettings
 from cenergyd.web.api.reading_feed import ReadingFeed
 from cenergyd.web.pages.app import Pages
 from cenergyd.web.pages.static import BASE as STATIC
@@ -140,7 +140,7 @@ class WebServer(Service):
             STATIC: pages.static,
             "": pages.app.resource(),
         }
-        legacy = Legacy(context).app.resource()
+        legacy = FrontEndSettings(context).app.resource()
         whole = {
             path: uploads.app.resource(),
             "/healthz": operations,

@@ -52,7 +52,7 @@ def test_another_time_without_a_new_page(
     press(browser, "year")
     until(browser, lambda: text(browser, "h1") != first)
     assert "view=year" in browser.current_url
-    assert text(browser, "#energy-told") == text(browser, "h1")
+    assert text(browser, "#energy-announced") == text(browser, "h1")
     assert browser.switch_to.active_element.get_attribute("data-key") == "year"
     press(browser, "earlier")
     until(browser, lambda: "No energy data" in text(browser, "#energy"))

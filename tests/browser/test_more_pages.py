@@ -118,7 +118,7 @@ def test_without_scripts(plain: webdriver.Chrome, daemon: RunningDaemon, operato
     add(plain, "schedules", "schedules.0.period")
     put(plain, schedules__0__period="all day", schedules__0__to="22:00")
     choose_days(plain, 0)
-    press(plain, "Draw what is typed")
+    press(plain, "Update the diagram")
     until(plain, lambda: "Mon 22:00 to 24:00: no period" in text(plain, "#picture"))
     press(plain, "Save")
     until(plain, lambda: "no period covers 22:00" in text(plain, "#schedules-error"))

@@ -83,7 +83,7 @@ def test_an_operator_lets_somebody_in_and_out_again(
     browser.find_element(By.CSS_SELECTOR, ".tabs").find_element(By.LINK_TEXT, "Access").click()
     until(browser, lambda: "Nobody can sign in as this customer yet." in text(browser, "main"))
     enter(browser.find_element(By.ID, "name"), "Roof owner")
-    press(browser, "Make the token")
+    press(browser, "Create the token")
     secret = until(browser, lambda: text(browser, ".secret"))
     assert look(browser, "token-made") == []
     browser.delete_all_cookies()

@@ -31,7 +31,7 @@ def test_two_inverters(browser: webdriver.Chrome, daemon: RunningDaemon, operato
     fill(browser, solar="2+1")
     assert "meter 1 is named more than once" in text(browser, "#computed-meter")
     fill(browser, solar="2+4*")
-    assert "2+4* is no sum of meters" in text(browser, "#computed-meter")
+    assert "2+4* is not a sum of meters" in text(browser, "#computed-meter")
     fill(browser, solar="2+4*0.5")
     assert "Load will be computed" in text(browser, "#computed-meter")
     keep(browser, "sum-settings")

@@ -198,7 +198,7 @@ def test_forms_with_mistakes(
         f"{one}/tariff": ({"currency": "EURO", "fixed": "-1e9", "billing.day_of_month": "32"}, "Save"),
         f"{one}/corrections": ({"factor": "0", "seconds": "x", "reason": "", "from": ""}, "Correct"),
         f"{one}/meters": ({"facility": "999", "solar": "2+2", "since": ""}, "Change"),
-        f"{one}/access": ({"name": "", "last_day": ""}, "Make the token"),
+        f"{one}/access": ({"name": "", "last_day": ""}, "Create the token"),
         f"{daemon.url}/customers/new": ({"name": "", "logger_serial_number": "!", "facility": "0"}, "Add the customer"),
     }  # fmt: skip
     for url, (fields, button) in forms.items():

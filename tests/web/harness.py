@@ -33,7 +33,7 @@ from cenergyd.web.access.auth import Authenticator, token_throttle
 from cenergyd.web.access.sessions import PER_TOKEN, Sessions
 from cenergyd.web.access.tokens import Tokens
 from cenergyd.web.api.app import BASE, Api
-from cenergyd.web.api.compat import Legacy
+from cenergyd.web.api.compat import FrontEndSettings
 from cenergyd.web.api.reading_feed import ReadingFeed
 from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.root import Root
@@ -210,7 +210,7 @@ class World:
             clock=self.clock, customers=self.customers, documents=self.documents, readings=self.readings
         )
         self.api = Api(self.context)
-        root = Root({BASE: self.api.app.resource()}, {"/settings": Legacy(self.context).app.resource()})
+        root = Root({BASE: self.api.app.resource()}, {"/settings": FrontEndSettings(self.context).app.resource()})
         site = BoundedSite(
             root, reactor, max_body_bytes=1 << 20, max_connections=200, idle_seconds=60, request_seconds=60
         )

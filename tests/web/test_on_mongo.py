@@ -1,4 +1,4 @@
-"""The same API over a server that speaks MongoDB's protocol, beside an old front end's documents."""
+"""The same API over a server that speaks MongoDB's protocol, beside an existing front end's documents."""
 
 from __future__ import annotations
 

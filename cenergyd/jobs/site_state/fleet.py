@@ -55,8 +55,8 @@ _ENERGY: Mapping[str, tuple[Role, Literal["imported", "exported"]]] = {
 class FleetQuery:
     """Which sites, in which order."""
 
-    state: IssueKind | Literal["troubles", ""] = ""
-    """One state, or ``troubles``: every state except good and computing."""
+    state: IssueKind | Literal["problems", ""] = ""
+    """One state, or ``problems``: every state except good and computing."""
     search: str = ""
     """Part of a name or serial number, any case."""
     sort: Sort = "state"
@@ -303,7 +303,7 @@ class _Days:
 
 
 def _is_wanted(site: SiteSummary, state: str) -> bool:
-    if state == "troubles":
+    if state == "problems":
         return site.state.kind not in ("good", "computing")
     return not state or site.state.kind == state
 

@@ -159,7 +159,7 @@ class Tokens:
         return False
 
     async def drop_first_tokens(self, keep: int) -> None:
-        """Revoke unused one-time operator tokens but the ``keep`` youngest."""
+        """Revoke unused one-time operator tokens, except the ``keep`` newest."""
         found = await self._documents.find(TOKEN, owner=owner_of(None), limit=_PAGE)
         unused = sorted((info for info in map(_info, found) if info.one_time), key=lambda info: -info.created)
         for info in unused[keep:]:
@@ -180,7 +180,7 @@ class Tokens:
 async def ensure_first_token(tokens: Tokens, now: int, lifetime_seconds: int) -> str | None:
     """Create a one-time operator token if no operator has a permanent one; its text is for the console.
 
-    Called at every start, so a restart replaces a lost token. Returns None if none is needed. Using one voids the others.
+    Called at every start, so a restart replaces a lost token. Returns None if none is needed. The first use of one revokes the others.
     """
     await tokens.purge(now)
     if await tokens.any_permanent_operator(now):

@@ -28,8 +28,8 @@ from cenergyd.web.api.stores import StoresApi
 from cenergyd.web.views.context import Context
 
 BASE = "/api/v1"
-MakeSubject = Callable[[Context], Subject]
-SUBJECTS: tuple[MakeSubject, ...] = (
+SubjectFactory = Callable[[Context], Subject]
+SUBJECTS: tuple[SubjectFactory, ...] = (
     SessionApi,
     CustomersApi,
     ReadingsApi,
@@ -46,16 +46,16 @@ SUBJECTS: tuple[MakeSubject, ...] = (
     PluginsApi,
     StoresApi,
 )
-"""All subjects; a new one is a module with such a class, named in this tuple."""
+"""Every subject of the API. To add one, write a module with such a class and name the class here."""
 
 
 class Api:
     """The whole API; mount ``app`` at :data:`BASE`.
 
-    :param subjects: makers of the subjects, each given the context.
+    :param subjects: functions that create the subjects, each called with the context.
     """
 
-    def __init__(self, context: Context, subjects: Sequence[MakeSubject] = SUBJECTS) -> None:
+    def __init__(self, context: Context, subjects: Sequence[SubjectFactory] = SUBJECTS) -> None:
         self._router = Router(
             context.authenticator,
             context.clock,
@@ -81,7 +81,7 @@ class Api:
         return self._document
 
     def close(self) -> None:
-        """End the live views, which would otherwise not end. Call it before the site's connections are closed."""
+        """End the live views, which do not end by themselves. Call it before the site's connections are closed."""
         self.live_views.close()
 
     async def describe(self, call: Call) -> Response:

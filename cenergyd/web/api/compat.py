@@ -1,7 +1,7 @@
-"""``/settings`` as the old front end uses it: five settings of the customer who is signed in.
+"""``/settings`` as the existing front end uses it: five settings of the customer who is signed in.
 
 ``GET`` returns them; of the password only whether one is set. ``POST`` takes the same fields; one that is not sent is unchanged, and so is
-the password if an empty one is sent, because the old front end cannot have read it.
+the password if an empty one is sent, because the front end cannot have read it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FIELDS = ("facility", "load", "solar", "logger_serial_number", "logger_password"
 
 
 class OwnSettingsJson(Resource, frozen=True, kw_only=True):
-    """The settings in the old shape."""
+    """The settings as the front end reads them."""
 
     facility: str
     load: str
@@ -30,8 +30,8 @@ class OwnSettingsJson(Resource, frozen=True, kw_only=True):
     logger_password_set: bool
 
 
-class Legacy:
-    """The old front end's settings; mount ``app`` at the root, for the one path ``/settings``."""
+class FrontEndSettings:
+    """The existing front end's settings; mount ``app`` at the root, for the one path ``/settings``."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

@@ -24,7 +24,7 @@ class RolePeriodEnergy(Resource, frozen=True, kw_only=True):
     """A role's energy over a window."""
 
     import_kwh: Annotated[float, Meta(description="From the grid, used by the load, or produced by solar.")]
-    export_kwh: Annotated[float, Meta(description="To the grid.")]
+    export_kwh: Annotated[float, Meta(description="To the grid, or used by an inverter.")]
     covered_seconds: Annotated[float, Meta(description="Time covered by readings.")]
     computed_seconds: Annotated[
         float, Meta(description="Part of that in which the meter is computed from the other two.")

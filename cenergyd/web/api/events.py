@@ -31,7 +31,7 @@ class EventsApi:
 
 
 _STREAM = openapi.Operation(
-    "streamEvents", "readings", "New readings as they come (server-sent events)",
+    "streamEvents", "readings", "New readings as they arrive (server-sent events)",
     response=str, response_media_type="text/event-stream", parameters=[openapi.CUSTOMER_ID],
     description="Events, each with JSON data: `settings` (etag, missing_role, series by role), `latest` (as from `latest`), "
     "`status` (logger, derivation) at the start and when they change; `readings` (new readings by role, oldest first; a reading may be sent twice). After a lost connection, get what was missed from `readings`.",

@@ -95,7 +95,7 @@ class HeldMetersApi:
         return Response(HeldMetersJson(meters=[HeldMeterJson.of(view) for view in views]))
 
     async def choose(self, call: Call, customer_id: str, meter: str) -> Response:
-        """Choose the columns of one; its held logs are read soon after."""
+        """Choose the columns of a meter; its held logs are read soon after."""
         etag = call.if_match()
         given = call.body(HeldChoice)
         customer = await self._context.customer(customer_id)

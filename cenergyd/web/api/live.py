@@ -201,10 +201,10 @@ def _encoded(event: Event) -> bytes:
 class EventStream:
     """Events over one HTTP response, with back pressure: a client that does not read is disconnected; its events are not buffered."""
 
-    def __init__(self, request: Request, clock: Timers, may_go_on: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, request: Request, clock: Timers, is_allowed: Callable[[], Awaitable[bool]]) -> None:
         self._request = request
         self._clock = clock
-        self._may_go_on = may_go_on
+        self._is_allowed = is_allowed
         self._waiting: deque[bytes] = deque()
         self._begun = False
         self._paused = True
@@ -290,7 +290,7 @@ class EventStream:
 
     async def _allowed(self) -> bool:
         try:
-            return bool(await self._may_go_on())
+            return bool(await self._is_allowed())
         except CenergydError:
             return True  # a short outage of the store must not end the stream
 
@@ -314,10 +314,10 @@ class LiveViews:
         """
         self._check_room(client, network)
 
-        async def may_go_on() -> bool:
+        async def is_allowed() -> bool:
             return await self._context.authenticator.still_valid(request)
 
-        stream = EventStream(request, self._context.clock, may_go_on)
+        stream = EventStream(request, self._context.clock, is_allowed)
         self._streams.add(stream)
         self._per_client.update((client, network))
         live = self._live(customer_id)

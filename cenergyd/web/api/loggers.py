@@ -233,7 +233,7 @@ class StatusReader:
         )
 
     async def own_logger(self, customer: Customer) -> LoggerDetails:
-        """A customer's logger, without what it sent while it was another customer's."""
+        """A customer's logger, without the data that it sent while it belonged to another customer."""
         serial, since = customer.logger_serial_number, owned_since(customer)
         details = await self.logger(serial)
         if since == 0:
@@ -326,11 +326,11 @@ def _text(body: Mapping[str, object], name: str) -> str:
 
 _TAG = "loggers"
 _READ = openapi.Operation(
-    "readLogger", _TAG, "A logger with its meters and latest LOGGER_STATUS (operators)",
+    "readLogger", _TAG, "A logger with its meters and latest STATUS (operators)",
     response=LoggerDetails, parameters=[openapi.path_parameter("serial", "The logger's serial number.")],
 )  # fmt: skip
 _READ_OWN = openapi.Operation(
-    "readCustomerLogger", _TAG, "A customer's logger with its meters and latest LOGGER_STATUS",
+    "readCustomerLogger", _TAG, "A customer's logger with its meters and latest STATUS",
     response=LoggerDetails, parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip
 _STATUS = openapi.Operation(

@@ -31,15 +31,19 @@ class MeterPeriodEnergy(Resource, frozen=True, kw_only=True):
     start: Time
     end: Time
     due_seconds: Annotated[float, Meta(description="How much of it has passed while the meter had the role.")]
-    import_kwh: Annotated[float | None, Meta(description="Drawn from the grid, used, or made; null: nothing is known.")]
-    export_kwh: Annotated[float | None, Meta(description="The other way: fed to the grid, or used by an inverter.")]
-    covered_seconds: Annotated[float, Meta(description="How much of the time is known.")]
+    import_kwh: Annotated[
+        float | None, Meta(description="From the grid, used by the load, or produced by solar; null: not known.")
+    ]
+    export_kwh: Annotated[float | None, Meta(description="To the grid, or used by an inverter.")]
+    covered_seconds: Annotated[float, Meta(description="Time covered by readings.")]
     bridged_import_kwh: Annotated[
         float, Meta(description="The part of import_kwh that fills gaps by the difference of the meter's registers.")
     ]
     bridged_export_kwh: float
     bridged_seconds: float
-    interpolated_import_kwh: Annotated[float, Meta(description="The part of import_kwh over one or two lost rows.")]
+    interpolated_import_kwh: Annotated[
+        float, Meta(description="The part of import_kwh that is interpolated over one or two lost rows.")
+    ]
     interpolated_export_kwh: float
     interpolated_seconds: float
 
@@ -60,8 +64,8 @@ class EnergyOfMeter(Resource, frozen=True, kw_only=True):
     logger_serial_number: str
     meter: str
     series: str
-    name: Annotated[str, Meta(description="What the logger calls it; empty: nothing.")]
-    factor: Annotated[float, Meta(description="What the role multiplies its energy by; it is in the values.")]
+    name: Annotated[str, Meta(description="Its name on the logger; empty: none.")]
+    factor: Annotated[float, Meta(description="The role counts the meter times this factor; the values include it.")]
     windows: list[MeterPeriodEnergy]
 
 

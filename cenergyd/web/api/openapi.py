@@ -171,7 +171,7 @@ def document(
         "paths": paths,
         "components": {
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "Made by `cenergyd token add`."},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "Created by `cenergyd token add`."},
                 "session": {"type": "apiKey", "in": "cookie", "name": "cenergyd", "description": "Set by signing in."},
             },
             "schemas": schemas([Problem, *(kind for _, _, operation in operations for kind in operation.types)]),

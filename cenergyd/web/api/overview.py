@@ -130,8 +130,8 @@ class OverviewApi:
 def fleet_query(call: Call, page_size: int) -> FleetQuery:
     """What ``state``, ``search``, ``sort``, ``order``, ``cursor`` and ``limit`` ask for. Raises InvalidField."""
     state, sort, order = call.query("state") or "", call.query("sort") or "state", call.query("order") or "ascending"
-    if state not in ("", "troubles", *KINDS):
-        raise InvalidField("state", f"one of troubles, {', '.join(KINDS)} is needed")
+    if state not in ("", "problems", *KINDS):
+        raise InvalidField("state", f"one of problems, {', '.join(KINDS)} is needed")
     if sort not in SORTS:
         raise InvalidField("sort", f"one of {', '.join(SORTS)} is needed")
     if order not in ("ascending", "descending"):
@@ -155,7 +155,7 @@ def _overview(paging: Sequence[openapi.SpecObject]) -> openapi.Operation:
             "search", {"type": "string", "maxLength": MAX_SEARCH}, "Part of a name or serial number, any case."
         ),
         openapi.query_parameter(
-            "state", {"enum": ["troubles", *KINDS]}, "Only sites in this state; `troubles`: in any but good and computing."
+            "state", {"enum": ["problems", *KINDS]}, "Only sites in this state; `problems`: in any state except good and computing."
         ),
         openapi.query_parameter(
             "sort", {"enum": list(SORTS)},

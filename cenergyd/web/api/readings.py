@@ -18,7 +18,7 @@ from cenergyd.runtime.structs import Resource, Time
 from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.web.api import openapi
 from cenergyd.web.api.routing import Call, Response, Route
-from cenergyd.web.server.long_requests import LONG_ANSWER_BYTES
+from cenergyd.web.server.long_requests import LONG_RESPONSE_BYTES
 from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.curve_corrections import corrections_of
@@ -118,7 +118,7 @@ class ReadingsApi:
         zone = zone_or_utc(customer.time_zone)
         reader = self._original if _original(call) else self._reader
         query = await reader.ask(tracks, start, end, zone=zone, resolution=resolution, channels=channels)
-        call.hold(LONG_ANSWER_BYTES + query.held * _READING_BYTES)
+        call.hold(LONG_RESPONSE_BYTES + query.held * _READING_BYTES)
         return _CurveRequest(customer, tracks, start, end, query)
 
     def routes(self) -> Sequence[Route]:

@@ -23,7 +23,7 @@ from cenergyd.runtime.yielding import Cooperate
 from cenergyd.web.access.auth import Authenticator, Principal, unauthenticated
 from cenergyd.web.api.openapi import Operation
 from cenergyd.web.server.clients import Client
-from cenergyd.web.server.long_requests import LONG_ANSWER_BYTES, LongRequests, Turn
+from cenergyd.web.server.long_requests import LONG_RESPONSE_BYTES, LongRequests, Turn
 from cenergyd.web.server.problems import FieldError, RequestProblem, answer_problem, invalid_fields
 from cenergyd.web.server.request import BoundedRequest
 from cenergyd.web.server.security import set_security_headers
@@ -38,9 +38,9 @@ MAX_PARAMETER = 200
 MAX_SEARCH = 100
 _MAX_DEPTH = 32
 _ENTRIES_AT_ONCE = 200
-"""Entries of a long list that are made JSON between two checks of the time: a millisecond or two."""
+"""Entries of a long list that are encoded between two checks of the time: a millisecond or two."""
 _ESCAPED_SURROGATE = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
-"""Where half a surrogate pair may hide, which no store can keep."""
+"""Where an unpaired surrogate may be, which no store can save."""
 
 
 @attrs.frozen
@@ -72,7 +72,7 @@ class Call:
     max_body_bytes: int
 
     def hold(self, size: int) -> None:
-        """Count this much memory for the answer until it is sent. Raises Overloaded where there is no room."""
+        """Reserve this much memory, bytes, for the response until it is sent. Raises Overloaded if there is no room."""
         cast(BoundedRequest, self.request).hold(size)
 
     @property
@@ -174,7 +174,7 @@ class Route:
     access: Access
     operation: Operation
     is_long: bool = False
-    """Whether the answer may take long, so that few are worked on at once (:class:`LongRequests`)."""
+    """Whether it may take long, so that only a few are processed at once (:class:`LongRequests`)."""
 
 
 class Subject(Protocol):
@@ -228,16 +228,16 @@ class Router:
             if not route.is_long:
                 return write_response(request, await route.handler(call, **path))
             async with self._long_requests.turn(call.principal.token_id) as turn:
-                call.hold(LONG_ANSWER_BYTES)
-                return await self._long_answer(call, await route.handler(call, **path), turn)
+                call.hold(LONG_RESPONSE_BYTES)
+                return await self._long_response(call, await route.handler(call, **path), turn)
 
         return endpoint
 
-    async def _long_answer(self, call: Call, response: Response, turn: Turn) -> bytes:
+    async def _long_response(self, call: Call, response: Response, turn: Turn) -> bytes:
         if not isinstance(response.body, AsyncIterator):
             return write_response(call.request, response)
         chunks = response.body
-        first = await anext(chunks)  # what fails here is answered by a problem document
+        first = await anext(chunks)  # An error up to here can still be answered with a problem document.
         _write_head(call.request, response)
 
         async def whole() -> AsyncIterator[bytes]:
@@ -245,13 +245,13 @@ class Router:
             async for chunk in chunks:
                 yield chunk
 
-        async def may_go_on() -> bool:
+        async def is_allowed() -> bool:
             try:
                 return await self._auth.still_valid(call.request)
             except StoreUnavailable:
-                return True  # a store that is down for a moment must not end a permission
+                return True  # A short outage of the store must not end the response.
 
-        await send_chunks(call.request, whole(), self._clock, turn, may_go_on)
+        await send_chunks(call.request, whole(), self._clock, turn, is_allowed)
         return b""
 
     async def _authorise(self, route: Route, request: Request, path: Mapping[str, str]) -> Principal | None:
@@ -333,7 +333,7 @@ def parse_json(body: bytes) -> object:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
         raise RequestProblem(
-            400, "not_json", "the body is not JSON: a text has half of a surrogate pair, which is no character"
+            400, "not_json", "the body is not JSON: a text has an unpaired surrogate, which is not a character"
         ) from None
     except (ValueError, RecursionError) as error:
         reason = "too deep" if isinstance(error, RecursionError) else str(error)[:200]
@@ -353,12 +353,12 @@ def unquoted_etag(value: str) -> str:
 
 def _builtins(value: object) -> object:
     if not isinstance(value, Resource):
-        raise TypeError(f"{type(value).__name__} is no JSON")
+        raise TypeError(f"{type(value).__name__} is not JSON")
     return to_json(value)
 
 
 def _refuse(constant: str) -> object:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

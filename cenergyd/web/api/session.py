@@ -70,7 +70,7 @@ class TokenJson(Resource, frozen=True, kw_only=True):
         return TokenJson(**_token(token))
 
 
-class MadeToken(TokenJson, frozen=True, kw_only=True):
+class CreatedToken(TokenJson, frozen=True, kw_only=True):
     """A new token, with its secret."""
 
     token: Annotated[str, Meta(description="Shown only once.")]
@@ -178,7 +178,7 @@ class SessionApi:
         secret, token = await self._context.tokens.add(
             given.role, given.name, call.now, customer_id=customer_id, expires=given.expires
         )
-        return Response(MadeToken(token=secret, **_token(token)), 201)
+        return Response(CreatedToken(token=secret, **_token(token)), 201)
 
     async def revoke(self, call: Call, token_id: str) -> Response:
         """Revoke a token and end its sessions."""
@@ -212,7 +212,7 @@ _END = openapi.Operation(
 )  # fmt: skip
 _CREATE = openapi.Operation(
     "createToken", "tokens", "Create a token (operators)",
-    response=MadeToken, status=201, body=NewToken,
+    response=CreatedToken, status=201, body=NewToken,
 )  # fmt: skip
 _REVOKE = openapi.Operation(
     "revokeToken", "tokens", "Revoke a token and end its sessions (operators)",

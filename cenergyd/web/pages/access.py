@@ -23,7 +23,7 @@ _DAY_NEEDED = "a day is needed, such as 2027-12-31, or nothing"
 _DONE = {"revoked": "Revoked. Anyone signed in with it is signed out.", "gone": "That token was already revoked."}
 
 
-class Made(NamedTuple):
+class ShownToken(NamedTuple):
     """A new token and its text, which is shown only once."""
 
     name: str
@@ -71,7 +71,7 @@ class AccessPages:
         except InvalidField as error:
             refused = Typed(typed.values, {error.field: texts.sentence(str(error))})
             return await self._page(call, customer, refused, status=422)
-        return await self._page(call, customer, made=Made(token.name, secret), status=201)
+        return await self._page(call, customer, made=ShownToken(token.name, secret), status=201)
 
     async def _page(
         self,
@@ -79,7 +79,7 @@ class AccessPages:
         customer: Customer | None,
         typed: Typed | None = None,
         *,
-        made: Made | None = None,
+        made: ShownToken | None = None,
         status: int = 200,
     ) -> Page:
         limit = self._context.page_size

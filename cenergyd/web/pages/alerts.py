@@ -79,7 +79,7 @@ class ChannelView(NamedTuple):
     """Whether alerts go there; if not, its owner has not confirmed it yet."""
 
 
-class Adding(NamedTuple):
+class ChannelDraft(NamedTuple):
     """A channel being entered, and its errors."""
 
     kind: str = "email"
@@ -87,11 +87,11 @@ class Adding(NamedTuple):
     errors: Mapping[str, str] = {}
 
 
-class Shown(NamedTuple):
-    """What a page shows besides what is stored."""
+class AlertForms(NamedTuple):
+    """Forms as they were sent, and the message to show, besides what is stored."""
 
     rules: RulesDraft | None = None
-    adding: Adding = Adding()
+    adding: ChannelDraft = ChannelDraft()
     problem: str = ""
     status: int = 200
 
@@ -113,14 +113,14 @@ class AlertPages:
         stored = _stored(customer)
         draft = merged_draft(draft, stored)
         if draft.conflict or draft.errors:
-            return await self._page(call, customer_id, Shown(draft, status=409 if draft.conflict else 422))
+            return await self._page(call, customer_id, AlertForms(draft, status=409 if draft.conflict else 422))
         channels = [dict(channel) for channel in stored.channels] if stored else []
         value = self._edited(call, customer, {**rules_json(draft, stored), "channels": channels})
         try:
             await save_extension(self._context, customer, "alerts", value)
         except Conflict:
             problem = "Somebody else saved at the same moment. Nothing of yours was saved yet; save again."
-            return await self._page(call, customer_id, Shown(draft, problem=problem, status=409))
+            return await self._page(call, customer_id, AlertForms(draft, problem=problem, status=409))
         return _done(customer_id, "saved")
 
     async def add_channel(self, call: PageCall, customer_id: str) -> Page | Redirect:
@@ -140,7 +140,7 @@ class AlertPages:
             part = error.field.rpartition(".")[2]
             field = "secret" if part == "secret" else "address"
             errors = {field: texts.sentence(str(error))}
-            return await self._page(call, customer_id, Shown(adding=adding._replace(errors=errors), status=422))
+            return await self._page(call, customer_id, AlertForms(adding=adding._replace(errors=errors), status=422))
         await send_codes(self._context.outbox, before, after, call.now)
         waits = any(channel_id(each) == channel_id(parsed) for each in unconfirmed_channels(after))
         return _done(customer_id, "code" if waits else "added", "channels" if waits else "")
@@ -165,12 +165,12 @@ class AlertPages:
         channel = next((each for each in channels if channel_id(each) == call.form.get("channel")), None)
         if channel is None:
             problem = "That channel has been removed in the meantime."
-            return await self._page(call, customer_id, Shown(problem=problem, status=409))
+            return await self._page(call, customer_id, AlertForms(problem=problem, status=409))
         try:
             await self._context.required_outbox().enqueue_test(customer, public_channel(channel), call.now)
         except (Overloaded, Conflict) as error:
             problem = f"No test message was sent: {error or 'another one was requested at the same time'}."
-            return await self._page(call, customer_id, Shown(problem=problem, status=429))
+            return await self._page(call, customer_id, AlertForms(problem=problem, status=429))
         return _done(customer_id, "test", "channels")
 
     async def code(self, call: PageCall, customer_id: str) -> Page | Redirect:
@@ -183,7 +183,7 @@ class AlertPages:
             await send_code(self._context.required_outbox(), customer, channel, call.now)
         except Overloaded as error:
             problem = f"No code was sent: {error}."
-            return await self._page(call, customer_id, Shown(problem=problem, status=429))
+            return await self._page(call, customer_id, AlertForms(problem=problem, status=429))
         return _done(customer_id, "code", "channels")
 
     async def confirm(self, call: PageCall, customer_id: str) -> Page | Redirect:
@@ -198,7 +198,7 @@ class AlertPages:
                 await use_code(self._context.documents, customer_id, channel, code, call.now)
         except InvalidField as error:
             problem = f"The code {error}."
-            return await self._page(call, customer_id, Shown(problem=problem, status=422))
+            return await self._page(call, customer_id, AlertForms(problem=problem, status=422))
         await confirm_receiver(self._context, customer_id, channel, "operator" if by_word else "owner")
         return _done(customer_id, "confirmed", "channels")
 
@@ -210,7 +210,7 @@ class AlertPages:
             raise NotFound("there is no such message")
         if not await outbox.send_again(key, call.now):
             problem = "That message is already on its way, or was sent."
-            return await self._page(call, customer_id, Shown(problem=problem, status=409))
+            return await self._page(call, customer_id, AlertForms(problem=problem, status=409))
         return _done(customer_id, "again", "messages")
 
     def _rules(self) -> Rules:
@@ -226,7 +226,7 @@ class AlertPages:
         own = {name: text for name, text in CHANNEL_NAMES.items() if name in context.channels_set_up}
         return own | {name: kind.label for name, kind in context.channel_types.items()}
 
-    async def _calm(self, call: PageCall, customer: Customer, *, broken: bool) -> str:
+    async def _no_alert_text(self, call: PageCall, customer: Customer, *, broken: bool) -> str:
         """The text where no alert is active: "nothing is wrong" only if something was evaluated."""
         if broken:
             return "Nothing is watched, because the stored settings are not valid."
@@ -242,7 +242,7 @@ class AlertPages:
             return f"No alert is active, but not all is well: {text.title[0].lower()}{text.title[1:]}."
         return f"Nothing is wrong: the logger uploaded {texts.age(state.last_upload, call.now)}, its meters are current, and no rule that is watched has found anything."
 
-    async def _page(self, call: PageCall, customer_id: str, shown: Shown = Shown()) -> Page:  # noqa: B008 - a constant
+    async def _page(self, call: PageCall, customer_id: str, shown: AlertForms = AlertForms()) -> Page:  # noqa: B008 - a constant
         customer = await self._context.customer(customer_id)
         outbox = self._context.outbox
         messages = await outbox.deliveries(customer_id, _SHOWN_MESSAGES) if outbox else []
@@ -270,10 +270,10 @@ class AlertPages:
             "with_secret": " ".join(["webhook", *(name for name, kind in types.items() if _has_secret(kind))]),
             "max_channels": MAX_CHANNELS,
             "offered": self._offered(),
-            "calm": await self._calm(call, customer, broken=bool(broken)),
+            "no_alert_text": await self._no_alert_text(call, customer, broken=bool(broken)),
             "can_send": outbox is not None,
             "alerts": await alerts_for(self._context.documents, customer_id),
-            "told_anyway": [RULE_TITLES[kind] for kind in SITE_RULES] if self._context.operators_alerted else [],
+            "operators_get": [RULE_TITLES[kind] for kind in SITE_RULES] if self._context.operators_alerted else [],
             "device_words": partial(device_words, customer),
             "messages": [(message, self._address(message.channel)) for message in messages],
             "states": _STATES,
@@ -281,7 +281,7 @@ class AlertPages:
         }
         return Page("alerts.html", values, shown.status, customer, "alerts")
 
-    def _typed_channel(self, form: Mapping[str, str]) -> tuple[Adding, dict[str, str]]:
+    def _typed_channel(self, form: Mapping[str, str]) -> tuple[ChannelDraft, dict[str, str]]:
         kind = form.get("type", "")
         declared = self._context.channel_types.get(kind)
         kind = kind if kind in _ADDRESS or declared is not None else "email"
@@ -289,7 +289,7 @@ class AlertPages:
         channel = {"type": kind, declared.address if declared else _ADDRESS[kind]: address}
         if form.get("secret") and (kind == "webhook" or (declared is not None and _has_secret(declared))):
             channel["secret"] = form["secret"]
-        return Adding(kind, address), channel
+        return ChannelDraft(kind, address), channel
 
     def _channel_views(
         self, customer: Customer, settings: AlertSettings | None, messages: Sequence[Delivery]

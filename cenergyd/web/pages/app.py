@@ -29,8 +29,8 @@ from cenergyd.web.pages.tariff import TariffPages
 from cenergyd.web.pages.templates import Templates
 from cenergyd.web.views.context import Context
 
-MakePages = Callable[[Context], PageSubject]
-SUBJECTS: tuple[MakePages, ...] = (
+PagesFactory = Callable[[Context], PageSubject]
+SUBJECTS: tuple[PagesFactory, ...] = (
     SessionPages,
     OverviewPages,
     PowerPages,
@@ -48,7 +48,7 @@ SUBJECTS: tuple[MakePages, ...] = (
     PluginPages,
     StorePages,
 )
-"""All subjects; a new one is a module with such a class, named in this tuple."""
+"""Every subject of the pages. To add one, write a module with such a class and name the class here."""
 
 
 class Pages:
@@ -63,7 +63,7 @@ class Pages:
         context: Context,
         *,
         upload_path: str = "/consume",
-        subjects: Sequence[MakePages] = SUBJECTS,
+        subjects: Sequence[PagesFactory] = SUBJECTS,
         in_thread: InThread = in_this_thread,
     ) -> None:
         self.static = StaticFiles(context.authenticator.clients, context.settings.hsts_seconds)

@@ -137,7 +137,7 @@ def figures_of(report: ReadOnlyJson, zone: ZoneInfo) -> tuple[Figure, ...]:
         Figure(
             "Estimated whole period",
             money(end["total"] if end else None, currency),
-            "if it goes on like this" if end else "once three days are known",
+            "at the rate so far" if end else "once three days are known",
         ),
     ]
     whole = saved["this"]

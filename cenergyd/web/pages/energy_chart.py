@@ -80,7 +80,7 @@ def chart_of(
     loads = [bar_parts(window).load or 0.0 for window in before]
     up = max([*((each.imported or 0) + (each.own or 0) for each in parts), *loads], default=0.0)
     down = max((each.exported or 0 for each in parts), default=0.0)
-    step = _nice((up + down) / _TICKS)
+    step = _tick_step((up + down) / _TICKS)
     top, bottom = max(1, ceil(up / step - 1e-9)), ceil(down / step - 1e-9)
     scale = HEIGHT / ((top + bottom) * step)
     zero = top * step * scale
@@ -95,13 +95,13 @@ def chart_of(
         if index < len(loads) and loads[index]:
             ghost = Rect("before", x, zero - loads[index] * scale, width, loads[index] * scale)
         bars.append(
-            EnergyBar(rects, ghost, labels[index], f"{names[index]}: {words_of(window, part, known)}", incomplete)
+            EnergyBar(rects, ghost, labels[index], f"{names[index]}: {bar_text(window, part, known)}", incomplete)
         )
     ticks = tuple(_tick(number * step, step) for number in range(top, -bottom - 1, -1))
     return Chart(tuple(bars), ticks, zero)
 
 
-def words_of(window: EnergyWindow, part: EnergySplit, known: float) -> str:
+def bar_text(window: EnergyWindow, part: EnergySplit, known: float) -> str:
     """A bar as text."""
     if not window.roles:
         return "no readings" if window.due_seconds else "not yet"
@@ -146,8 +146,8 @@ def _is_computed(window: EnergyWindow, role: str) -> bool:
     return bool(energy and energy.computed_seconds > energy.covered_seconds / 2)
 
 
-def _nice(least: float) -> float:
-    """The next of 1, 2, 5, 10, ..."""
+def _tick_step(least: float) -> float:
+    """The smallest of 1, 2, 5, 10, ... (and their tenths) that is not less than ``least``, kWh."""
     if least <= _NOTHING:
         return 1.0
     power = 10.0 ** floor(log10(least))

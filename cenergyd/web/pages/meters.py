@@ -34,8 +34,8 @@ _TIME_NEEDED = "Choose a date and time."
 _DONE = {
     "without_change": "The change was undone. What it affects is being computed again.",
     "changed": "The meters were changed. What this affects is being computed again.",
-    "chosen": "The columns were chosen. What was kept is being read now.",
-    "dismissed": "You will not be asked about this meter again. What it sends is still kept for a while.",
+    "chosen": "The columns were saved. The held logs are being read now.",
+    "dismissed": "You will not be asked about this meter again. Its logs are still held for some time.",
     "queued": "The range is queued and will be computed again.",
 }
 _WHY: Mapping[str, tuple[str, str]] = {

@@ -156,7 +156,7 @@ def row_of(site: SiteSummary, now: int) -> Row:
 
 
 def headings_of(query: FleetQuery) -> list[Heading]:
-    """The column headings; a press on one sorts by it, largest or latest first, and a second press reverses the order."""
+    """The column headings; a click sorts by it, largest or latest first, and a second click reverses the order."""
     found = []
     for column in COLUMNS:
         mine = column.sort == query.sort

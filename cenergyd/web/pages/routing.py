@@ -70,7 +70,7 @@ class PageRoute:
     handler: Callable[..., Awaitable[Page | Redirect]]
     access: Access
     is_long: bool = False
-    """Whether it may take long, so that few are worked on at once."""
+    """Whether it may take long, so that only a few are processed at once."""
 
 
 class PageSubject(Protocol):
@@ -199,10 +199,10 @@ class PageRouter:
         for name, value in details.headers.items():
             request.setHeader(name.encode(), value.encode())
         page = Page("error.html", {"problem": details, "request_id": getattr(request, "request_id", "")})
-        return await self._html(request, page, await self._whoever(request), int(self._context.clock.seconds()))
+        return await self._html(request, page, await self._caller_if_known(request), int(self._context.clock.seconds()))
 
-    async def _whoever(self, request: Request) -> Principal | None:
-        """The caller who sees the error, if known: the error page must not depend on what has just failed."""
+    async def _caller_if_known(self, request: Request) -> Principal | None:
+        """The caller, None if the store that has just failed is needed to find out: an error page must not fail for the same reason."""
         try:
             return await self._auth.identify(request)
         except Exception:

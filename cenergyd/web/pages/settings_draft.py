@@ -139,7 +139,7 @@ def computed_meter(meters: Mapping[str, str]) -> ComputedMeter:
     wrong = next((meter for meter in fitted if fault_of(meter)), None)
     if wrong is not None:
         what = "sum of meters" if is_sum(wrong) else "Modbus address"
-        return ComputedMeter("warn", f"Nothing is computed: {wrong} is no {what}.")
+        return ComputedMeter("warn", f"Nothing is computed: {wrong} is not a {what}.")
     meters_named = [meter for role in fitted for meter in meter_ids(role)]
     doubled = next((meter for meter in meters_named if meters_named.count(meter) > 1), None)
     if doubled is not None:

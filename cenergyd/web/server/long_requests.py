@@ -1,4 +1,4 @@
-"""Places for requests that take long: few at once in all, one of each client, so that none waits for another client's many."""
+"""Limits requests that take long: a few at once, one per client, so that no client waits behind the many requests of another."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from twisted.internet.defer import Deferred
 from cenergyd.web.server.problems import RequestProblem
 
 AT_ONCE = 4
-"""Long requests that are worked on at once: what they have read and not yet sent is in memory, and a collection of garbage visits all of it."""
-LONG_ANSWER_BYTES = 3 << 20
-"""Memory that a long request counts for: what is read and made at once, and what its client has not taken yet."""
+"""Long requests processed at once. What they have read and not yet sent is in memory, and a garbage collection scans all of it."""
+LONG_RESPONSE_BYTES = 3 << 20
+"""Memory reserved for a long request, bytes: what is read and encoded in one step, and what its client has not read yet."""
 WAITING_PER_CLIENT = 64
-"""Long requests of one client that may wait; further ones are refused with 429."""
+"""Maximum waiting long requests of one client; further ones are refused with 429."""
 
 
 class LongRequests:
-    """Hands out the places. Clients get one after the other, each its requests in their order.
+    """Assigns places to requests. Clients take turns; the requests of one client keep their order.
 
-    :param at_once: places in all; a client has one of them at most.
+    :param at_once: number of places; a client has at most one of them.
     """
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._free = at_once
         self._at_work: set[str] = set()
         self._waiting: dict[str, deque[Deferred[None]]] = {}
-        """In the order of whose turn it is."""
+        """By client, in the order of their turns."""
         self._serving = False
 
     def turn(self, client: str) -> Turn:
-        """A turn of a client's; without a place yet."""
+        """A turn for one request of a client, an asynchronous context manager: entering it waits for a place. Raises a 429 problem."""
         return Turn(self, client)
 
-    async def take(self, client: str) -> None:
-        """Wait for a place. May be cancelled. Raises a 429 problem."""
+    async def acquire(self, client: str) -> None:
+        """Wait for a place. May be cancelled. Raises a 429 problem if too many requests of the client wait."""
         queue = self._waiting.setdefault(client, deque())
         if len(queue) >= WAITING_PER_CLIENT:
             detail = f"at most {WAITING_PER_CLIENT} long requests may wait"
@@ -46,15 +46,15 @@ class LongRequests:
         self._serve()
         await waiting
 
-    def give_back(self, client: str) -> None:
-        """Give a place to the next."""
+    def release(self, client: str) -> None:
+        """Give the place of a client to the next request."""
         self._at_work.discard(client)
         self._free += 1
         self._serve()
 
     def _serve(self) -> None:
         if self._serving:
-            return  # by the call in progress; otherwise work that ends at once would be nested as deep as there are waiters
+            return  # The call in progress continues; otherwise requests that end at once would recurse once per waiter.
         self._serving = True
         try:
             while self._free and (client := self._next()) is not None:
@@ -79,7 +79,7 @@ class LongRequests:
 
 
 class Turn:
-    """One request's turn."""
+    """One request's turn; it has a place inside the context."""
 
     def __init__(self, places: LongRequests, client: str) -> None:
         self._places = places
@@ -87,21 +87,21 @@ class Turn:
         self._has_place = False
 
     async def __aenter__(self) -> Turn:
-        await self._places.take(self._client)
+        await self._places.acquire(self._client)
         self._has_place = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._give_back()
+        self._release()
 
     @asynccontextmanager
     async def interrupted(self) -> AsyncIterator[None]:
-        """Leave the place to others for a while; then wait for one again."""
-        self._give_back()
+        """Release the place within the context, and wait for one again at its end."""
+        self._release()
         yield
         await self.__aenter__()
 
-    def _give_back(self) -> None:
+    def _release(self) -> None:
         if self._has_place:
             self._has_place = False
-            self._places.give_back(self._client)
+            self._places.release(self._client)

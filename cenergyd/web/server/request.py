@@ -94,7 +94,7 @@ class BoundedRequest(Request):
         return lease
 
     def hold(self, size: int) -> None:
-        """Count this much memory for its answer until that is sent. Raises Overloaded where there is no room."""
+        """Reserve this much memory, bytes, for its response until that is sent. Raises Overloaded if there is no room."""
         if self._lease is not None:
             self._lease.hold(size)
 

@@ -1,4 +1,4 @@
-"""Sends a long answer while it is made, no faster than the client takes it."""
+"""Sends a long response while it is computed, no faster than the client reads it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from cenergyd.runtime.clock import Timers
 from cenergyd.web.server.channel import BoundedChannel
 from cenergyd.web.server.long_requests import Turn
 
-TAKEN_WITHIN_SECONDS = 300
-"""A client that does not take within this time what is sent already is disconnected."""
+READ_WITHIN_SECONDS = 300
+"""A client that does not read what has been sent within this time is disconnected."""
 CHECK_SECONDS = 1
 """Seconds between two checks of the client's token or session, which any daemon may have ended."""
 
 
-class NotTaken(CenergydError):
-    """The client does not read the answer."""
+class ClientNotReading(CenergydError):
+    """The client does not read the response."""
 
 
-class AnswerRevoked(CenergydError):
-    """The client's token or session has ended while its answer was sent."""
+class PermissionEnded(CenergydError):
+    """The client's token or session ended while the response was being sent."""
 
 
 class _Sending:
-    """What the transport says about the client."""
+    """The producer that the transport pauses while the client does not read."""
 
     def __init__(self) -> None:
         self.is_paused = False
@@ -50,9 +50,11 @@ class _Sending:
         self.is_paused = True
 
     async def resumed(self, clock: Timers) -> None:
-        """Wait until all is sent. Raises NotTaken."""
+        """Wait until all is sent. Raises ClientNotReading."""
         waiting = self._resumed = Deferred()
-        late = clock.callLater(TAKEN_WITHIN_SECONDS, waiting.errback, NotTaken("the client does not read the answer"))
+        late = clock.callLater(
+            READ_WITHIN_SECONDS, waiting.errback, ClientNotReading("the client does not read the response")
+        )
         try:
             await waiting
         finally:
@@ -61,13 +63,13 @@ class _Sending:
 
 
 async def send_chunks(
-    request: Request, chunks: AsyncIterator[bytes], clock: Timers, turn: Turn, may_go_on: Callable[[], Awaitable[bool]]
+    request: Request, chunks: AsyncIterator[bytes], clock: Timers, turn: Turn, is_allowed: Callable[[], Awaitable[bool]]
 ) -> None:
-    """Write the chunks. While the client does not read, no further one is made, and the turn is another's. Returns once the client has taken all.
+    """Write the chunks. While the client does not read, no further chunk is computed, and other requests get the turn. Returns once all is sent.
 
-    :param may_go_on: asked every second; the connection is closed once the client may read no more.
-    :raises NotTaken: it does not read at all.
-    :raises AnswerRevoked: it may read no more.
+    :param is_allowed: whether the client may still read it; asked every second.
+    :raises ClientNotReading: the client has read nothing for READ_WITHIN_SECONDS; its connection is closed.
+    :raises PermissionEnded: the client may no longer read it; its connection is closed.
     """
     sending, checked = _Sending(), clock.seconds()
     request.registerProducer(sending, True)
@@ -75,13 +77,13 @@ async def send_chunks(
         async for chunk in chunks:
             if clock.seconds() - checked >= CHECK_SECONDS:
                 checked = clock.seconds()
-                if not await may_go_on():
-                    raise AnswerRevoked("the token or session has ended")
+                if not await is_allowed():
+                    raise PermissionEnded("the token or session has ended")
             request.write(chunk)
             if sending.is_paused:
                 async with turn.interrupted():
                     await sending.resumed(clock)
-    except (NotTaken, AnswerRevoked):
+    except (ClientNotReading, PermissionEnded):
         cast(BoundedChannel, request.channel).abort()
         raise
     finally:

@@ -74,7 +74,7 @@ function alone(plot, index, show) {
   return known.filter((_, k) => there(k) && !there(k - 1) && !there(k + 1));
 }
 
-/** Numbers at an axis, with as many digits as they need: 2.5 must not be told as 3. */
+/** Texts of an axis' ticks, with as many digits as they need: 2.5 must not be shown as 3. */
 export function tickTexts(_, ticks) {
   const needsMore = (digits) => ticks.some((tick) => Math.abs(tick * 10 ** digits - Math.round(tick * 10 ** digits)) > 1e-6);
   let digits = 0;
@@ -111,7 +111,7 @@ export class PowerChart {
     if (!this.answer) return;
     this.style = getComputedStyle(document.documentElement);
     this.curves = ROLES.map((role) => this.answer.curves.find((curve) => curve.role === role)).filter(Boolean);
-    // A dash cannot change along a line: a curve that is computed for part of the range has two.
+    // A line is dashed as a whole, so a curve that is computed for part of the range is drawn as two lines.
     this.lines = this.curves.flatMap((curve) => {
       const kinds = new Set(curve.segments.map((segment) => segment.computed));
       return [...kinds].map((computed) => ({ curve, computed }));

@@ -1,4 +1,4 @@
-// The energy page: another period is fetched and replaces the one that is shown. The address changes, and the back button works.
+// The energy page: fetches another period in place of the one that is shown. The address changes, and the back button works.
 // Without this script the same links and forms load the page.
 import { connectionBack, connectionLost, sessionOver, updateAges } from "./lib.js";
 import { followFingers } from "./touch.js";
@@ -34,7 +34,7 @@ async function show(url) {
   region().replaceWith(document.adoptNode(fresh));
   document.title = page.title;
   if (focused) document.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
-  document.getElementById("energy-told").textContent = region().querySelector("h1").textContent.replace(/\s+/g, " ").trim();
+  document.getElementById("energy-announced").textContent = region().querySelector("h1").textContent.replace(/\s+/g, " ").trim();
   updateAges();
   ready();
   return true;

@@ -1,4 +1,4 @@
-// What the pages' scripts share. No side effects on import.
+// Functions that the pages' scripts share. Importing it has no side effects.
 
 const MINUS = "\u2212";
 const NOTHING = "\u2013";
@@ -41,7 +41,7 @@ export function whenText(time, zone) {
   return `${found.day} ${found.month} ${found.year}, ${found.hour}:${found.minute}`;
 }
 
-/** Whether the browser knows a zone; UTC otherwise. */
+/** The zone if the browser knows it, else UTC. */
 export function knownZone(zone) {
   try {
     new Intl.DateTimeFormat("en", { timeZone: zone });

@@ -13,7 +13,7 @@ export function follow(api, on) {
   let poll = null;
   let retry = null;
 
-  async function look() {
+  async function pollOnce() {
     const answer = await fetch(`${api}/latest`, { credentials: "same-origin" }).catch(() => null);
     if (answer === null) on.lost?.();
     else on.back?.();
@@ -31,8 +31,8 @@ export function follow(api, on) {
 
   function fallBack() {
     close();
-    look();
-    poll = setInterval(look, POLL_SECONDS * 1000);
+    pollOnce();
+    poll = setInterval(pollOnce, POLL_SECONDS * 1000);
     retry = setTimeout(open, RETRY_SECONDS * 1000);
   }
 

@@ -1,9 +1,9 @@
-// On every page.
+// Runs on every page: keeps ages current, shows a lost connection, copies secrets.
 import { connectionBack, connectionLost, updateAges } from "./lib.js";
 
 document.documentElement.classList.add("js");
 setInterval(updateAges, 5000);
-// On a phone the rows of links scroll: the page that one is on must be in sight.
+// On a phone the rows of links scroll: the link of the current page must be visible.
 for (const link of document.querySelectorAll("header nav a[aria-current], .tabs a[aria-current]")) {
   const row = link.closest("ul");
   row.scrollLeft = link.parentElement.offsetLeft - row.offsetLeft - (row.clientWidth - link.clientWidth) / 2;

@@ -108,12 +108,12 @@ function showView() {
   if (link !== null) link.href = `?${query}&table=1#values`;
 }
 
-/** The server's choice, but whole days in place of half days, which would only follow the sun. */
+/** The server's choice, but whole days instead of half days, whose means would only show day and night. */
 function resolutionFor(seconds) {
   return seconds > WHOLE_DAYS ? Math.ceil(seconds / WHOLE_DAYS / 10) * 86400 : "auto";
 }
 
-async function load(told) {
+async function load(announced) {
   clearTimeout(timer);
   timer = null;
   loading?.abort();
@@ -129,13 +129,13 @@ async function load(told) {
     element.classList.remove("unknown");
     loaded = Date.now();
     draw(start, end);
-    // Only the first of the live readings is announced to screen readers.
-    if (told || !summarised) summarise();
+    // Of live readings only the first is announced to screen readers.
+    if (announced || !summarised) summarise();
     showCsv();
-    if (told) reloadTable();
+    if (announced) reloadTable();
   } catch (error) {
     if (error.name === "AbortError") return;
-    if (told) element.classList.add("unknown");
+    if (announced) element.classList.add("unknown");
     if (error instanceof TypeError) connectionLost();
     summary.textContent = `The readings cannot be loaded (${error.message}); trying again.`;
     timer = setTimeout(() => load(true), 10000);
@@ -189,7 +189,7 @@ function meanOf(curve, values) {
   return count ? `mean ${number(sum / count)} ${UNITS[channelSelect.value]}` : null;
 }
 
-/** A mean of power factors has no meaning: lowest and highest. */
+/** Lowest and highest power factor, because a mean of power factors has no meaning. */
 function spread(columns) {
   const [low, high] = [columns.min ?? columns.mean, columns.max ?? columns.mean].map((each) => each.filter((value) => value !== null));
   if (!low.length) return null;
@@ -198,16 +198,16 @@ function spread(columns) {
 
 function summarise() {
   const parts = chart.curves.map((curve) => {
-    const told = channelSelect.value === "L1_PF" ? spread(curve.L1_PF) : meanOf(curve, curve[channelSelect.value].mean);
-    if (told === null) return `${NAMES[curve.role]}: no readings`;
+    const value = channelSelect.value === "L1_PF" ? spread(curve.L1_PF) : meanOf(curve, curve[channelSelect.value].mean);
+    if (value === null) return `${NAMES[curve.role]}: no readings`;
     const gaps = curve.gaps.length ? `, ${curve.gaps.length} ${curve.gaps.length === 1 ? "gap" : "gaps"}` : "";
-    return `${nameOf(curve)}: ${told}${gaps}`;
+    return `${nameOf(curve)}: ${value}${gaps}`;
   });
   const changes = chart.changes().map((time) => whenText(time, zone));
   if (changes.length) parts.push(`meters changed on ${changes.slice(-3).join(" and ")}${changes.length > 3 ? " and before" : ""}`);
   const step = shown.resolution ? `One point per ${spanText(shown.resolution)}.` : "Every reading.";
   summarised = chart.curves.some((curve) => curve.time.length);
-  summary.textContent = summarised ? `${parts.join("; ")}. ${step}` : "No readings in this range. Choose another one, or see above what the site lacks.";
+  summary.textContent = summarised ? `${parts.join("; ")}. ${step}` : "No readings in this range. Choose another one, or see the site's state above.";
 }
 
 function showLegend(index) {

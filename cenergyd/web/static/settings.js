@@ -17,7 +17,7 @@ function computedMeter() {
   const fitted = FIELDS.map(plain).filter((meter) => meter !== "");
   const wrong = fitted.find(isWrong);
   if (wrong !== undefined) {
-    return ["warn", `Nothing is computed: ${wrong} is no ${/[+*-]/.test(wrong) ? "sum of meters" : "Modbus address"}.`];
+    return ["warn", `Nothing is computed: ${wrong} is not a ${/[+*-]/.test(wrong) ? "sum of meters" : "Modbus address"}.`];
   }
   const meters = fitted.flatMap((text) => termsOf(text).map(([meter]) => meter));
   const doubled = meters.find((meter, index) => meters.indexOf(meter) !== index);

@@ -39,7 +39,7 @@ OnChange = Callable[[Customer | None, Customer | None], Awaitable[None]]
 """
 
 
-async def nothing_to_tell(old: Customer | None, new: Customer | None) -> None:
+async def ignore_change(old: Customer | None, new: Customer | None) -> None:
     """An :data:`OnChange` that does nothing."""
 
 
@@ -51,7 +51,7 @@ MAX_JSON_BYTES = 64 << 10
 
 @attrs.frozen(kw_only=True, eq=False)
 class Context:
-    """What the subjects of API and pages work with."""
+    """Stores, settings and services that the subjects of API and pages use."""
 
     customers: CustomerStore
     readings: ReadingStore
@@ -63,7 +63,7 @@ class Context:
     settings: WebSettings
     hash_password: HashPassword
     proves_logger: ProvesLogger = proves_nothing
-    on_change: OnChange = nothing_to_tell
+    on_change: OnChange = ignore_change
     feed: ReadingFeed = attrs.field(factory=ReadingFeed)
     derivation: DerivationSettings = attrs.field(factory=DerivationSettings)
     max_gap_seconds: int = LONGEST_GAP

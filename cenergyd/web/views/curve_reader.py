@@ -16,7 +16,7 @@ from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.curve_windows import DAY, WindowRun, runs, window_slices
 from cenergyd.web.views.curves import (
-    LADDER,
+    AUTO_RESOLUTIONS,
     Curve,
     CurvePart,
     CurvePoint,
@@ -143,7 +143,7 @@ class CurveReader:
             check_resolution(start, end, seconds, MAX_POINTS)
             return self._summaries(WindowRun(start, end, seconds, 0), zone, channels)
         seconds = auto_resolution(start, end, TARGET_POINTS)
-        if seconds == LADDER[0]:
+        if seconds == AUTO_RESOLUTIONS[0]:
             raw = await self._raw(tracks, channels)
             if raw.next_start is None:
                 return raw

@@ -25,7 +25,7 @@ from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.views.sources import SeriesSource, Track, TrackSegment
 
 DAY = 86400
-LADDER = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, DAY)
+AUTO_RESOLUTIONS = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, DAY)
 """Resolutions that ``auto`` chooses from, seconds; beyond a day, whole days."""
 _MEAN = 1
 """Its place in a triple."""
@@ -64,9 +64,9 @@ def gap_limit(times: Sequence[int], resolution: int | None) -> int | None:
 
 
 def auto_resolution(start: int, end: int, points: int) -> int:
-    """The finest step of the ladder with at most ``points`` windows over the range."""
+    """The finest of AUTO_RESOLUTIONS with at most ``points`` windows over the range."""
     needed = -(-(end - start) // points)
-    for step in LADDER:
+    for step in AUTO_RESOLUTIONS:
         if step >= needed:
             return step
     return -(-needed // DAY) * DAY
@@ -216,7 +216,7 @@ class CurveJson(Resource, frozen=True, kw_only=True):
 
 
 class CurveColumns:
-    """The columns of a curve while its points come, in numbers only: a year of points with all their objects would be a large part of the memory.
+    """Collects the points of a curve as columns of numbers, because the objects of a year of points would take much memory.
 
     :param resolution: seconds per point; None: single readings.
     :param channels: the requested ones.
@@ -231,7 +231,7 @@ class CurveColumns:
         self._values: dict[str, tuple[list[float | None], ...]] = {channel: ([], [], []) for channel in channels}
 
     def add(self, points: Sequence[CurvePoint]) -> None:
-        """Further points, later ones."""
+        """Add points, which are later than those added before."""
         self._times += [point.time for point in points]
         self._readings += [point.readings for point in points]
         self._estimated += [point.estimated for point in points]

@@ -32,7 +32,7 @@ async def confirm_receiver(context: Context, customer_id: str, channel: ReadOnly
             continue
         log.info("{by} confirmed a receiver of customer {customer}", by=by, customer=customer_id)
         return changed
-    raise Conflict("the customer is changed by others all the time; try again")
+    raise Conflict("somebody else keeps changing this customer; try again")
 
 
 async def send_codes(outbox: Outbox | None, before: Customer, after: Customer, now: int) -> None:

@@ -61,13 +61,13 @@ SITES = [
 ]
 
 
-def test_troubles_come_first_then_names() -> None:
+def test_problems_come_first_then_names() -> None:
     assert ids(run(list_page(SITES, FleetQuery(), NOW)).sites) == ["3", "2", "5", "4", "1"]
 
 
 def test_filters() -> None:
     assert ids(run(list_page(SITES, FleetQuery(state="good"), NOW)).sites) == ["4", "1"]
-    assert ids(run(list_page(SITES, FleetQuery(state="troubles"), NOW)).sites) == ["3", "2"]
+    assert ids(run(list_page(SITES, FleetQuery(state="problems"), NOW)).sites) == ["3", "2"]
     found = run(list_page(SITES, FleetQuery(search="aa0004"), NOW))
     assert (ids(found.sites), found.matching, found.counts["good"]) == (["4"], 1, 1)
     assert ids(run(list_page(SITES, FleetQuery(search="bAKE"), NOW)).sites) == ["4"]

@@ -1,4 +1,4 @@
-"""The first start of a real daemon: a one-time token on its output, a real token made with it, the old front end's path."""
+"""The first start of a real daemon: a one-time token on its output, a real token made with it, the existing front end's path."""
 
 from __future__ import annotations
 

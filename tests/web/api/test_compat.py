@@ -1,4 +1,4 @@
-"""The old front end's settings."""
+"""``/settings`` as the existing front end uses it."""
 
 from __future__ import annotations
 

@@ -33,13 +33,13 @@ class Recorder:
         self.written.append(chunk)
 
 
-def begun(may_go_on: Any = None) -> tuple[EventStream, Recorder, Clock, Deferred[None]]:
+def begun(is_allowed: Any = None) -> tuple[EventStream, Recorder, Clock, Deferred[None]]:
     clock, request = Clock(), Recorder()
 
     async def yes() -> bool:
         return True
 
-    stream = EventStream(request, clock, may_go_on or yes)
+    stream = EventStream(request, clock, is_allowed or yes)
     done: Deferred[None] = Deferred.fromCoroutine(stream.finished())
     stream.deliver(("meanwhile", 1))
     stream.begin([("first", {"a": None})])

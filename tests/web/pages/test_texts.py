@@ -42,9 +42,9 @@ def sent(base: Customer, **typed: str) -> dict[str, str]:
         (("1", "2", "3"), "ok", "All three"),
         (("1", "", ""), "warn", "two of the three"),
         (("1", "001", ""), "warn", "meter 1 is named more than once"),
-        (("1", "0x2", ""), "warn", "0x2 is no Modbus address"),
-        (("1", "0", ""), "warn", "0 is no Modbus address"),
-        (("1", "256", ""), "warn", "256 is no Modbus address"),
+        (("1", "0x2", ""), "warn", "0x2 is not a Modbus address"),
+        (("1", "0", ""), "warn", "0 is not a Modbus address"),
+        (("1", "256", ""), "warn", "256 is not a Modbus address"),
     ],
 )
 def test_which_meter_is_computed(meters: tuple[str, str, str], level: str, part: str) -> None:

@@ -10,7 +10,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from cenergyd.web.server.long_requests import LongRequests
-from cenergyd.web.server.streaming import CHECK_SECONDS, TAKEN_WITHIN_SECONDS, AnswerRevoked, NotTaken, send_chunks
+from cenergyd.web.server.streaming import (
+    CHECK_SECONDS,
+    READ_WITHIN_SECONDS,
+    ClientNotReading,
+    PermissionEnded,
+    send_chunks,
+)
 
 
 class Connection:
@@ -59,9 +65,9 @@ class Play:
     async def _send(self) -> None:
         async with self.places.turn("slow") as turn:
             request = cast(Any, self.connection)
-            await send_chunks(request, self.connection.chunks(3), self.clock, turn, self._may_go_on)
+            await send_chunks(request, self.connection.chunks(3), self.clock, turn, self._is_allowed)
 
-    async def _may_go_on(self) -> bool:
+    async def _is_allowed(self) -> bool:
         return not self.is_revoked
 
     async def other(self) -> None:
@@ -92,8 +98,8 @@ def test_who_does_not_read_is_disconnected() -> None:
     play = Play(slow=True)
     failed: list[Any] = []
     play.sending.addErrback(failed.append)
-    play.clock.advance(TAKEN_WITHIN_SECONDS)
-    assert failed[0].check(NotTaken)
+    play.clock.advance(READ_WITHIN_SECONDS)
+    assert failed[0].check(ClientNotReading)
     assert play.connection.aborted
     Deferred.fromCoroutine(play.other())
     assert play.others == 1
@@ -107,7 +113,7 @@ def test_a_revoked_token_ends_the_answer() -> None:
     play.clock.advance(CHECK_SECONDS)
     play.is_revoked = True
     play.connection.producer.resumeProducing()
-    assert failed[0].check(AnswerRevoked)
+    assert failed[0].check(PermissionEnded)
     assert play.connection.sent == [b"0", b"1"]
     assert play.connection.aborted
 

@@ -21,8 +21,8 @@ from cenergyd.web.views.curve_csv import CurveCsv
 from cenergyd.web.views.curve_reader import CurveReader
 from cenergyd.web.views.curve_windows import runs, window_slices
 from cenergyd.web.views.curves import (
+    AUTO_RESOLUTIONS,
     DAY,
-    LADDER,
     Curve,
     CurveColumns,
     CurveJson,
@@ -65,8 +65,8 @@ def csv_of(*curves: list[CurvePoint], summed: bool = False) -> list[str]:
 def test_auto_is_the_finest_step_that_fits(start: int, span: int, points: int) -> None:
     chosen = auto_resolution(start, start + span, points)
     assert span <= chosen * points
-    assert chosen in LADDER or chosen % DAY == 0
-    finer = [step for step in LADDER if step < chosen] if chosen <= DAY else [chosen - DAY]
+    assert chosen in AUTO_RESOLUTIONS or chosen % DAY == 0
+    finer = [step for step in AUTO_RESOLUTIONS if step < chosen] if chosen <= DAY else [chosen - DAY]
     assert all(span > step * points for step in finer)
 
 

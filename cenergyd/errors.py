@@ -49,7 +49,7 @@ class Incompatible(CenergydError):
 
 
 class ChangedElsewhere(Conflict):
-    """The front end that shares the collection has changed the customer, and the change is not taken over yet."""
+    """The front end that shares the collection has changed the customer, and the change has not been adopted yet."""
 
 
 class NotFound(CenergydError):

@@ -91,7 +91,9 @@ def cenergyd_channels(options: object) -> Sequence[ChannelType]:
     raise NotImplementedError
 
 
-Frequency = Annotated[int, Meta(ge=1, le=43200, description="At most one message about one thing in so many minutes.")]
+Frequency = Annotated[
+    int, Meta(ge=1, le=43200, description="Minutes between two messages about the same thing, at least.")
+]
 
 
 class AlertRule(Resource, frozen=True, kw_only=True):
@@ -99,7 +101,7 @@ class AlertRule(Resource, frozen=True, kw_only=True):
 
     enabled: bool = False
     alert_frequency_in_minutes: Frequency | None = None
-    """At most one message about this in so many minutes; None: the customer's general value."""
+    """Minutes between two messages about this, at least; None: the customer's general value."""
 
 
 RuleFields = type[AlertRule]
@@ -116,7 +118,7 @@ class AlertRuleType(NamedTuple):
     """When it is raised, a sentence for the page."""
     fields: RuleFields
     """Checks a customer's settings of it. Fields are int, float, str, or ``Role`` where named ``role``; ``Meta(title=..., description=...)``
-    is what the page says of one, ``Meta(extra={"unit": "kW"})`` its unit."""
+    is how the page describes one, ``Meta(extra={"unit": "kW"})`` its unit."""
 
 
 Verdict = Literal["breach", "clear", "hold"]
@@ -130,7 +132,7 @@ class WindowVerdict(NamedTuple):
     """UTC seconds: the start of the window."""
     verdict: Verdict
     value: float | None = None
-    """What was judged, in its own unit."""
+    """The value that was evaluated, in its own unit."""
     badness: float = 0.0
     """Larger is worse; the worst window's value is reported."""
 
@@ -165,7 +167,7 @@ class Notification(NamedTuple):
     """Unique; a notifier passes it to services that use it to avoid duplicates."""
     customer_id: str
     kind: str
-    """Its subject: ``net_load``, ``power_factor``, ``test``, ..."""
+    """What it is about: ``net_load``, ``power_factor``, ``test``, ..."""
     subject: str
     text: str
     """Plain text, times in the customer's zone."""
@@ -196,9 +198,9 @@ class JobContext(Protocol):
         ...
 
     async def alert(self, kind: str, series: str, verdicts: Sequence[WindowVerdict], text: str) -> None:
-        """Bring an alert about one of the customer's series up to date: raise it, remind of it, or end it, as for the built-in ones.
+        """Update an alert about one of the customer's series: raise it, send a reminder, or end it, as for the built-in ones.
 
-        Windows that were judged before, and old ones, are ignored, so the same may be given again. Does nothing if the rule is off.
+        Windows that were evaluated before, and old ones, are ignored, so the same may be passed again. Does nothing if the rule is off.
 
         :param text: the problem, as a sentence for the message.
         """
@@ -231,7 +233,8 @@ def cenergyd_job(
 
 @hookspec
 def cenergyd_periodic(context: JobContext, options: object) -> Awaitable[None] | None:
-    """Called every minute, whether data came or not (silent loggers, retries, clean-up)."""
+    """Called every minute, whether data have arrived or not, for silent loggers, retries and clean-up. A call that raises or takes longer than
+    ``[jobs] timeout_seconds`` is logged and counted."""
 
 
 class Attempt(NamedTuple):

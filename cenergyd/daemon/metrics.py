@@ -85,13 +85,11 @@ def bind_derivation_metrics(metrics: Metrics, status: DerivationStatus, seconds:
 
 
 def bind_recent_metrics(metrics: Metrics, recent: RecentReadings) -> None:
-    """Readings held in memory."""
-    metrics.gauge(
-        "recent_readings_bytes", "Estimated memory of the newest readings that are kept.", lambda: recent.size
-    )
+    """The cache of the newest readings."""
+    metrics.gauge("recent_readings_bytes", "Estimated memory of the cached newest readings.", lambda: recent.size)
     metrics.counters(
         "recent_reads", "Series read for derivation and jobs, by where they were found.", "found",
-        lambda: {"memory": recent.answered, "store": recent.asked},
+        lambda: {"memory": recent.from_cache, "store": recent.from_store},
     )  # fmt: skip
 
 

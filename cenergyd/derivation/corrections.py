@@ -22,17 +22,17 @@ from cenergyd.documents.kinds import CORRECTIONS
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, Incompatible, InvalidField, NotFound
 from cenergyd.readings.corrected import CorrectedReadings, as_measured, ever_corrected
-from cenergyd.readings.correction_book import CorrectionBook, corrections_in, serial_of, tell_changed
+from cenergyd.readings.correction_cache import CorrectionCache, announce_corrections, corrections_in, serial_of
 from cenergyd.readings.corrections import (
     MAX_ACTIVE,
     Correction,
     CorrectionMap,
     bounded,
     check_correction,
+    correction_map,
     ended,
     to_body,
     undone,
-    view_of,
     with_correction,
 )
 from cenergyd.readings.model import series_name
@@ -134,7 +134,7 @@ class Corrector:
             )  # fmt: skip
             after = with_correction(before, new)
             if new.kind == "shift":
-                await self._check_room(series, view_of(before), new, now)
+                await self._check_room(series, correction_map(before), new, now)
             if await self._change(series, document, customer.id, after, number=new.number, now=now):
                 _log("made", by, Listed(series, new))
                 return Listed(series, new)
@@ -219,8 +219,8 @@ class Corrector:
         now: int,
     ) -> bool:
         """Store a series' corrections after a change, and put the change into effect; False if another writer was first."""
-        (hull,) = [each.hull for each in after if each.number == number]
-        window = await self._affected(series, hull, corrections_in(document), after)
+        (extent,) = [each.extent for each in after if each.number == number]
+        window = await self._affected(series, extent, corrections_in(document), after)
         body: dict[str, object] = dict(document.body) if document is not None else {}
         unmarked = document.body.get("unmarked", ()) if document is not None else ()
         marks = [*unmarked, *([] if window is None else [[customer_id, *window]])]
@@ -240,7 +240,7 @@ class Corrector:
         return True
 
     async def _tell_and_mark(self, stored: Document) -> None:
-        await tell_changed(self.documents, [stored.key])
+        await announce_corrections(self.documents, [stored.key])
         await refresh(self.readings)
         marks = [PendingMark(*each) for each in stored.body.get("unmarked", ())]
         if marks:
@@ -252,17 +252,17 @@ class Corrector:
             log.debug("a later change of {series} marks its times", series=stored.key)
 
     async def _affected(
-        self, series: str, hull: tuple[int, int], before: Sequence[Correction], after: Sequence[Correction]
+        self, series: str, extent: tuple[int, int], before: Sequence[Correction], after: Sequence[Correction]
     ) -> Window | None:
         """The times that a change can affect; None if there are no readings."""
         times: list[int] = []
         for corrections in (before, after):
-            seen = CorrectedReadings(as_measured(self.readings), _Fixed({series: view_of(corrections)}))
+            seen = CorrectedReadings(as_measured(self.readings), _Fixed({series: correction_map(corrections)}))
             first, last = await seen.first([series]), await seen.last([series])
             times += [each.time for each in (*first.values(), *last.values())]
         if not times:
             return None
-        start, end = max(hull[0], min(times), 0), min(hull[1], max(times) + 1)
+        start, end = max(extent[0], min(times), 0), min(extent[1], max(times) + 1)
         return Window(start, end) if start < end else None
 
 
@@ -278,32 +278,32 @@ class CorrectionFollowUp(PeriodicService):
 
 async def refresh(readings: ReadingStore) -> None:
     """Make a store apply every correction that is stored by now. Raises StoreUnavailable."""
-    book = book_of(readings)
-    if book is not None:
-        await book.refresh()
+    cache = cache_of(readings)
+    if cache is not None:
+        await cache.refresh()
 
 
-def book_of(readings: ReadingStore) -> CorrectionBook | None:
-    """A store's correction book, or None."""
-    book = readings.corrections if isinstance(readings, CorrectedReadings) else None
-    return book if isinstance(book, CorrectionBook) else None
+def cache_of(readings: ReadingStore) -> CorrectionCache | None:
+    """A store's correction cache, or None."""
+    cache = readings.corrections if isinstance(readings, CorrectedReadings) else None
+    return cache if isinstance(cache, CorrectionCache) else None
 
 
 async def end_corrections(readings: ReadingStore, serial: str, until: int, now: int) -> None:
     """End all corrections of a logger at the time from which it belongs to another customer. Raises StoreUnavailable, Conflict."""
-    book = book_of(readings)
-    if book is None:
+    cache = cache_of(readings)
+    if cache is None:
         return
-    for document in await book.documents.find(CORRECTIONS, owner=serial, limit=_MAX_SERIES):
+    for document in await cache.documents.find(CORRECTIONS, owner=serial, limit=_MAX_SERIES):
         before = corrections_in(document)
         after = ended(before, until, "the logger was given up", now)
         if after != before:
             body = {**document.body, "corrections": [to_body(each) for each in after]}
-            await book.documents.put(
+            await cache.documents.put(
                 CORRECTIONS, document.key, body, owner=serial, due=document.due, expected_version=document.version
             )
-            await tell_changed(book.documents, [document.key])
-    await book.refresh()
+            await announce_corrections(cache.documents, [document.key])
+    await cache.refresh()
 
 
 async def widened(works: Sequence[PendingWork], readings: ReadingStore, queue: PendingQueue) -> list[PendingWork]:
@@ -311,15 +311,15 @@ async def widened(works: Sequence[PendingWork], readings: ReadingStore, queue: P
 
     Raises StoreUnavailable.
     """
-    book = book_of(readings)
-    if book is None:
+    cache = cache_of(readings)
+    if cache is None:
         return list(works)
-    await book.refresh()
+    await cache.refresh()
     kept = []
     for work in works:
         start, end = work.start, work.end
-        for serial in serials_held(work.customer) if book.knows_any else ():
-            for view in (await book.of_serial(serial)).values():
+        for serial in serials_held(work.customer) if cache.knows_any else ():
+            for view in (await cache.of_serial(serial)).values():
                 start, end = view.reach(start, end)
         if (start, end) == (work.start, work.end):
             kept.append(work)
@@ -347,7 +347,7 @@ def _concerns(customer: Customer, serial: str, each: Correction) -> bool:
     """Whether a correction is a customer's own, or a removed customer's that affects times that are now theirs."""
     if each.customer_id == customer.id:
         return True
-    return any(period.serial == serial for period in setup_periods(customer, *each.hull))
+    return any(period.serial == serial for period in setup_periods(customer, *each.extent))
 
 
 def _last_number(document: Document | None) -> int:
@@ -368,7 +368,7 @@ class _Fixed:
 
     given: Mapping[str, CorrectionMap]
 
-    async def views(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
+    async def maps(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
         return {name: self.given[name] for name in series if name in self.given}
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:

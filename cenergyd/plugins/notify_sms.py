@@ -18,14 +18,13 @@ from cenergyd.hookspecs import Attempt, Notification, hookimpl
 from cenergyd.jobs.messages.http import HttpResponse, request
 from cenergyd.settings.sections import SmsSettings
 
-TIMEOUT_SECONDS = 20.0
-"""An answer that takes longer has failed. Shorter than the outbox's limit, so that the reason is known."""
 MAX_CHARACTERS = 300
-"""Fits into two parts of an SMS with the reference."""
+"""With the reference it fits into two parts of an SMS."""
 TIMEOUT_SECONDS = 20.0
-"""An answer that takes longer has failed. Shorter than the outbox's limit, so that the reason is known."""
-_LOOK_BACK = 100
-_WORTH_ANOTHER_TRY = (401, 403, 404, 408, 429)
+"""Seconds to wait for an answer: fewer than the outbox allows, so that the reason of a failure is known."""
+_MAX_LISTED = 100
+"""The newest messages to a number that are searched for the reference."""
+_RETRIABLE_STATUSES = (401, 403, 404, 408, 429)
 
 
 class SmsFailed(CenergydError):
@@ -46,7 +45,7 @@ async def send(notification: Notification, to: str, attempt: Attempt, options: S
     """Send one message through Twilio. Raises SmsFailed, DeliveryRefused or DeliveryUnknown."""
     if not options.account_sid or not options.sender:
         raise SmsFailed("SMS is not set up: [sms] account_sid, auth_token and sender are needed")
-    if attempt.unsure and await _was_taken(notification, to, attempt, options):
+    if attempt.unsure and await _was_accepted(notification, to, attempt, options):
         return True
     sender = "MessagingServiceSid" if options.sender.startswith("MG") else "From"
     form = {"To": to, sender: options.sender, "Body": sms_text(notification)}
@@ -56,7 +55,7 @@ async def send(notification: Notification, to: str, attempt: Attempt, options: S
     said = f"Twilio answered {answer.code} {_message(answer)}".strip()
     if answer.code >= 500:
         raise DeliveryUnknown(said)
-    if 400 <= answer.code < 500 and answer.code not in _WORTH_ANOTHER_TRY:
+    if 400 <= answer.code < 500 and answer.code not in _RETRIABLE_STATUSES:
         raise DeliveryRefused(said)
     raise SmsFailed(said)
 
@@ -75,9 +74,9 @@ def sms_text(notification: Notification) -> str:
     return f"{text} {reference(notification)}"
 
 
-async def _was_taken(notification: Notification, to: str, attempt: Attempt, options: SmsSettings) -> bool:
+async def _was_accepted(notification: Notification, to: str, attempt: Attempt, options: SmsSettings) -> bool:
     try:
-        answer = await _ask("GET", attempt, options, params={"To": to, "PageSize": str(_LOOK_BACK)})
+        answer = await _ask("GET", attempt, options, params={"To": to, "PageSize": str(_MAX_LISTED)})
     except DeliveryUnknown as error:
         raise SmsFailed(f"Twilio does not say whether it has the message: {error}") from error
     if answer.code != 200:

@@ -23,9 +23,9 @@ from cenergyd.jobs.messages.http import PublicEndpoints, request
 from cenergyd.settings.sections import WebhookSettings
 
 TIMEOUT_SECONDS = 15.0
-"""An answer that takes longer has failed. Shorter than the outbox's limit, so that the reason is known."""
+"""Seconds to wait for an answer: fewer than the outbox allows, so that the reason of a failure is known."""
 # Statuses after which a retry may succeed; after any other 4xx the message will never be accepted.
-_WORTH_ANOTHER_TRY = (401, 403, 404, 408, 409, 425, 429)
+_RETRIABLE_STATUSES = (401, 403, 404, 408, 409, 425, 429)
 
 
 class WebhookFailed(CenergydError):
@@ -71,7 +71,7 @@ async def send(
     if 200 <= answer.code < 300:
         return True
     said = f"the receiver answered {answer.code}"
-    if 300 <= answer.code < 500 and answer.code not in _WORTH_ANOTHER_TRY:
+    if 300 <= answer.code < 500 and answer.code not in _RETRIABLE_STATUSES:
         raise DeliveryRefused(said)
     raise WebhookFailed(said)
 

@@ -1,4 +1,4 @@
-"""What every reading store rejects or does not store; kept in one place so that all stores agree."""
+"""What every reading store rejects or does not store; defined in one place so that all stores agree."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def storable(readings: Iterable[Reading]) -> list[Reading]:
     kept: list[Reading] = []
     for reading in readings:
         time, p, pf, v, q, _, net, imported, exported = reading
-        # What nearly all readings are like, in half the time: all channels, and all registers or none.
+        # A fast path for nearly all readings: those with all channels, and all registers or none.
         if p and pf and v and q and isfinite(p + pf + v + q) and -LATEST <= time < LATEST:
             if net is None and imported is None and exported is None:
                 kept.append(reading)

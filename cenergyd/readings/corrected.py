@@ -1,4 +1,4 @@
-"""A reading store that applies the corrections of :mod:`cenergyd.readings.corrections` to what is read. Everything that shows or computes uses it.
+"""A reading store that applies the corrections of :mod:`cenergyd.readings.corrections` to what is read. Pages, API and computations use it.
 
 Writes are passed on unchanged. So the store keeps the measured values, and late or resent readings of a corrected range are corrected
 as well. Field points (rollups, energy) are made from corrected readings and are not changed here. A series without corrections costs
@@ -17,18 +17,18 @@ from cenergyd.readings.model import CHANNELS, Reading
 from cenergyd.readings.store import ReadingStore, Summary
 
 MAX_STEPS = 50
-"""Readings to skip in the search for the first or last one because scaling leaves nothing of them (they hold only registers)."""
+"""Maximum readings skipped in the search for the first or last one because nothing remains of them when scaled (they hold only registers)."""
 
 
-ROWS_AT_ONCE = 5000
+READINGS_AT_ONCE = 5000
 """Readings of one series that are read and corrected at once: some milliseconds of work."""
 
 
 class Corrections(Protocol):
     """Knows the corrections of series."""
 
-    async def views(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
-        """Those of the series that have active corrections."""
+    async def maps(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
+        """The combined corrections of those of the series that have active ones, by series."""
         ...
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
@@ -55,7 +55,7 @@ class CorrectedReadings:
 
     async def scaled_ranges(self, series: str, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of a range in which the readings of a series are scaled: start and end of each, ascending."""
-        view = (await self.corrections.views([series])).get(series)
+        view = (await self.corrections.maps([series])).get(series)
         segments = view.between(start, end) if view is not None else []
         return [(each.start, each.end) for each in segments if each.factor != 1.0]
 
@@ -63,12 +63,12 @@ class CorrectedReadings:
         self, series: Sequence[str], start: int, end: int, limit: int | None = None
     ) -> dict[str, list[Reading]]:
         """As the store's, corrected."""
-        views = await self.corrections.views(series)
-        if not views:
+        maps = await self.corrections.maps(series)
+        if not maps:
             return await self.measured.read(series, start, end, limit)
-        plain = [name for name in series if name not in views]
+        plain = [name for name in series if name not in maps]
         found = await self.measured.read(plain, start, end, limit) if plain else {}
-        for name, view in views.items():
+        for name, view in maps.items():
             found[name] = await self._read(name, view, start, end, limit)
         return {name: found[name] for name in series}
 
@@ -78,7 +78,7 @@ class CorrectedReadings:
             since, until = segment.measured
             # Correcting may drop readings, so the limit counts what remains.
             while since < until and (limit is None or len(found) < limit):
-                asked = ROWS_AT_ONCE if limit is None else min(ROWS_AT_ONCE, limit - len(found))
+                asked = READINGS_AT_ONCE if limit is None else min(READINGS_AT_ONCE, limit - len(found))
                 rows = (await self.measured.read([name], since, until, asked))[name]
                 found += segment.corrected(rows)
                 if len(rows) < asked:
@@ -88,12 +88,12 @@ class CorrectedReadings:
 
     async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
         """As the store's, corrected."""
-        views = await self.corrections.views(series)
-        if not views:
+        maps = await self.corrections.maps(series)
+        if not maps:
             return await self.measured.last(series, before)
-        plain = [name for name in series if name not in views]
+        plain = [name for name in series if name not in maps]
         found = await self.measured.last(plain, before) if plain else {}
-        for name, view in views.items():
+        for name, view in maps.items():
             reading = await self._last(name, view, END if before is None else before)
             if reading is not None:
                 found[name] = reading
@@ -114,12 +114,12 @@ class CorrectedReadings:
 
     async def first(self, series: Sequence[str], since: int = 0) -> dict[str, Reading]:
         """As the store's, corrected."""
-        views = await self.corrections.views(series)
-        if not views:
+        maps = await self.corrections.maps(series)
+        if not maps:
             return await self.measured.first(series, since)
-        plain = [name for name in series if name not in views]
+        plain = [name for name in series if name not in maps]
         found = await self.measured.first(plain, since) if plain else {}
-        for name, view in views.items():
+        for name, view in maps.items():
             reading = await self._first(name, view, since)
             if reading is not None:
                 found[name] = reading
@@ -149,14 +149,14 @@ class CorrectedReadings:
     ) -> dict[str, list[Summary]]:
         """As the store's, corrected."""
         check_summary_request(resolution, channels, CHANNELS)
-        views = await self.corrections.views(series)
-        plain = [name for name in series if name not in views]
+        maps = await self.corrections.maps(series)
+        plain = [name for name in series if name not in maps]
         found: dict[str, list[Summary]] = {}
         if plain:
             found = await self.measured.summarise(plain, start, end, resolution, channels, offset=offset)
-        if not views:
+        if not maps:
             return found
-        for name, view in views.items():
+        for name, view in maps.items():
             windows = _Windows(resolution, offset)
             summing = _Summing(self.measured, name, windows, [each for each in CHANNELS if each in channels])
             found[name] = await summing.all(view.between(start, end))
@@ -273,7 +273,7 @@ class _WindowMerge:
 
 
 def corrected_store(measured: ReadingStore, corrections: Corrections) -> ReadingStore:
-    """A store with active corrections."""
+    """The store, with corrections applied to what is read from it."""
     return cast(ReadingStore, CorrectedReadings(measured, corrections))
 
 

@@ -34,11 +34,11 @@ LATEST = 1 << 33
 BEGINNING, END = -(1 << 53), 1 << 53
 """Before and after every time."""
 MAX_FACTOR = 1e6
-"""Limit for one correction, and for the product of all at a time: W instead of kW is 1000, a CT ratio some thousands at most."""
+"""Limit of the factor of one correction, and of the product of all at a time: W instead of kW is 1000, a CT ratio some thousands at most."""
 MAX_REASON = 300
 """Characters of a reason."""
 MAX_ACTIVE = 100
-"""Active corrections that a customer may have."""
+"""Maximum active corrections of a customer."""
 MAX_UNDONE = 100
 """Undone corrections of a customer that are kept in the list; the oldest go first."""
 SCALED = frozenset(("P", "Q"))
@@ -84,7 +84,7 @@ class Correction:
         return any(first < end and start < last for first, last in ((self.start, self.end), self.target))
 
     @property
-    def hull(self) -> tuple[int, int]:
+    def extent(self) -> tuple[int, int]:
         """The smallest range of times that holds everything it changes: its range and its target."""
         start, end = self.target
         return min(self.start, start), max(self.end, end)
@@ -162,7 +162,7 @@ class CorrectionMap:
         return [segment.cut(start, end) for segment in self.segments if segment.start < end and segment.end > start]
 
     def reach(self, start: int, end: int) -> tuple[int, int]:
-        """The smallest range that holds a range of times and all times that shifts move readings to or from it, directly or in turn."""
+        """The smallest range that holds a range of times and all times between which shifts move readings to or from it, directly or through others."""
         while True:
             low, high = start, end
             for segment in self.segments:
@@ -192,7 +192,7 @@ class CorrectionMap:
         return CorrectionMap(_joined([*rest, *moved]))
 
 
-def view_of(corrections: Iterable[Correction]) -> CorrectionMap:
+def correction_map(corrections: Iterable[Correction]) -> CorrectionMap:
     """The combined effect of the active corrections, in their order."""
     view = CorrectionMap()
     for each in sorted(corrections, key=lambda each: each.number):
@@ -224,7 +224,7 @@ def check_correction(
     _check_factor(kind, factor)
     _check_seconds(kind, start, end, seconds)
     if not reason.strip():
-        raise InvalidField("reason", "a reason is needed: others will ask")
+        raise InvalidField("reason", "a reason is needed")
     if len(reason) > MAX_REASON:
         raise InvalidField("reason", f"at most {MAX_REASON} characters")
     if not reason.isprintable():
@@ -242,7 +242,7 @@ def with_correction(corrections: Sequence[Correction], new: Correction) -> list[
             if each.is_active and each.kind == "shift" and _touch(each, new):
                 raise Incompatible(f"correction {each.number} already shifts these times: undo it first")
     together = [*corrections, new]
-    for segment in view_of(together).segments:
+    for segment in correction_map(together).segments:
         if not 1 / MAX_FACTOR <= abs(segment.factor) <= MAX_FACTOR:
             raise InvalidField("factor", "combined with the existing corrections, the factor is too large or too small")
     return together

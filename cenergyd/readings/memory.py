@@ -33,7 +33,7 @@ class MemoryReadingStore:
         """Nothing to do."""
 
     async def close(self) -> None:
-        """Nothing to do; the data are kept."""
+        """Nothing to do; the data stay."""
 
     async def ping(self) -> None:
         """Raise StoreUnavailable while :attr:`down`."""

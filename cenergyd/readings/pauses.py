@@ -65,7 +65,7 @@ def is_bridgeable(pause: int, usual: int) -> bool:
     return pause <= min(LOST_FACTOR * usual, max(LOST_SECONDS, REGULAR_FACTOR * usual))
 
 
-def spans(times: Sequence[int], longest: int) -> list[int]:
+def valid_seconds(times: Sequence[int], longest: int) -> list[int]:
     """How long each reading (ascending times) is valid for, s: until the next one, at most its usual interval; 0 where unknown."""
     usual = usual_intervals(times, longest)
     found: list[int] = []

@@ -1,14 +1,16 @@
-"""The newest readings of active loggers, kept in memory by the same writes that go to the store; the store stays the truth.
+"""The newest readings of active loggers, cached in memory by the same writes that go to the store; the store remains authoritative.
 
 An upload's readings are read again within seconds: by the derivation, then by the jobs. :class:`RecentReadings` stands in front of the store
-and sees every write of this daemon. Only when the store has acknowledged one are the kept readings changed; after a write that failed, or
-whose outcome nobody knows, those of its series are forgotten. It reads from the store; :attr:`RecentReadings.view` reads from memory what is held.
+and sees every write of this daemon. The cache is changed only when the store has acknowledged a write; after a write that failed, or whose
+outcome is unknown, the series that it touches are removed from the cache. :class:`RecentReadings` itself reads from the store;
+:attr:`RecentReadings.view` reads from the cache what is in it.
 
-Other daemons and commands write too. What they write they mark in the customer's document before they acknowledge it, and a mark is
-derived under a claim. So :meth:`RecentReadings.claimed` compares, at each claim on a customer, which claims ended last
-(:class:`~cenergyd.customers.model.RecentClaims`): if it was this daemon's last one, nobody else has written, and memory has
-what the store has. Otherwise the logger is forgotten and read again. Only who holds such a claim may read from memory, or who has just read the
-customer and asked :meth:`RecentReadings.is_current`. Readings that are marked after that are derived, and evaluated, after it.
+Other daemons and commands write too. They mark what they write in the customer's document before they acknowledge it, and a mark is derived
+under a claim. So at each claim on a customer :meth:`RecentReadings.claimed` compares the claims that ended last
+(:class:`~cenergyd.customers.model.RecentClaims`): if these are the ones that this daemon held last, nobody else has written, and the cache
+agrees with the store. Otherwise the logger is removed from the cache and read again. Therefore the cache may only be read by the holder of
+such a claim, and by callers who have just read the customer and called :meth:`RecentReadings.is_current`: readings that are marked later are
+derived, and evaluated, later.
 """
 
 from __future__ import annotations
@@ -25,24 +27,25 @@ from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import Customer
 from cenergyd.readings.checks import storable
 from cenergyd.readings.model import Reading, SeriesReadings, is_computed
-from cenergyd.readings.recent_rows import RecentRows
+from cenergyd.readings.recent_series import RecentSeries
 from cenergyd.readings.recent_view import RecentView
 from cenergyd.readings.store import ReadingStore
 
 MAX_BYTES = 48 * 2**20
-"""What is kept in all: the last hours of some 600 sites with meters that log once a minute, or the last quarter of an hour of some 6,000."""
+"""Maximum bytes of all cached readings: the last hours of some 600 sites with meters that log once a minute, or the last quarter of an hour
+of some 6,000."""
 REACH_SECONDS = 8 * 3600
-"""Only readings within so many seconds of now are kept."""
-LONGEST_KEPT = 6 * 3600
-"""After so many seconds a series is read from the store again: somebody may have changed the store by other means than cenergyd."""
+"""Only readings within this many seconds of now are cached."""
+MAX_AGE_SECONDS = 6 * 3600
+"""A cached series is read from the store again after this many seconds, because the store may have been changed by other means than cenergyd."""
 DAY = 86400
 LOGGER_BYTES = 700
-"""What a logger takes in memory beside its series."""
+"""Memory of a logger besides its series."""
 _METER = re.compile(r"[0-9A-Za-z]+_[0-9]+\Z")
 
 
 class _Owner(NamedTuple):
-    """The claim under which a logger's readings were last known to be what the store holds."""
+    """The claim under which a logger's cached readings were last known to agree with the store."""
 
     customer_id: str
     derivation: str
@@ -53,24 +56,24 @@ class _Owner(NamedTuple):
 @attrs.define(slots=True)
 class _Logger:
     owner: _Owner
-    series: dict[str, RecentRows] = attrs.field(factory=dict)
+    series: dict[str, RecentSeries] = attrs.field(factory=dict)
 
 
 @attrs.define(slots=True, eq=False)
-class Fill:
-    """A read from the store in progress, whose result may be kept."""
+class PendingRead:
+    """A read from the store in progress, whose result may be cached."""
 
     names: frozenset[str]
-    spoiled: set[str] = attrs.field(factory=set)
-    """Series that were changed meanwhile: whether the result has the change is not known."""
+    changed: set[str] = attrs.field(factory=set)
+    """Series that were changed meanwhile: it is unknown whether the result has the change."""
 
 
 class RecentReadings:
     """A :class:`~cenergyd.readings.store.ReadingStore` in front of another one; see the module's docstring.
 
-    :ivar view: the same readings, from memory where they are held. Not for everybody: see there.
+    :ivar view: the same readings, from the cache where possible; who may use it is in the module's docstring.
     :param seconds: the time now, UTC seconds.
-    :param max_bytes: estimated bytes that may be held; what was changed longest ago is forgotten first.
+    :param max_bytes: maximum estimated bytes in the cache; what was changed longest ago is removed first.
     """
 
     def __init__(self, store: ReadingStore, seconds: Callable[[], float], max_bytes: int = MAX_BYTES) -> None:
@@ -78,22 +81,22 @@ class RecentReadings:
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._loggers: OrderedDict[str, _Logger] = OrderedDict()
-        """By serial number, that which was changed longest ago first."""
+        """By serial number; the one changed longest ago comes first."""
         self._changing: Counter[str] = Counter()
         self._mixed: set[str] = set()
-        """Series that several writes in progress touch: in which order the store makes them is not known."""
-        self._fills: list[Fill] = []
+        """Series touched by several writes in progress, which the store may execute in any order."""
+        self._pending_reads: list[PendingRead] = []
         self.size = 0
-        """Estimated bytes that are held."""
+        """Estimated bytes in the cache."""
         self.view = cast(ReadingStore, RecentView(self))
-        self.answered = self.asked = 0
-        """Series of reads that were answered from memory; that the store was asked for."""
+        self.from_cache = self.from_store = 0
+        """Number of series read from the cache, and from the store."""
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.store, name)
 
     def claimed(self, customer: Customer, claim: str) -> None:
-        """A customer was claimed for derivation: forget its logger unless nobody else can have changed its readings.
+        """A customer was claimed for derivation: remove its logger from the cache if somebody else may have changed its readings.
 
         :param customer: as read under the claim.
         """
@@ -102,7 +105,7 @@ class RecentReadings:
         periods = setup_periods(customer, now - reach, now + reach)
         for serial in {period.serial for period in periods if period.serial}:
             logger = self._loggers.get(serial)
-            # Late readings of a logger that was another customer's are marked there.
+            # Late readings of a time at which the logger was another customer's are marked for that customer.
             is_whole = all(period.serial == serial for period in periods)
             if not is_whole or claims is None:
                 self._forget_logger(serial)
@@ -117,7 +120,7 @@ class RecentReadings:
         self._make_room()
 
     def is_current(self, customer: Customer) -> bool:
-        """Whether what is held of a customer's logger is what the store had when the customer was read, so that it may be read from memory."""
+        """Whether the cached readings of a customer's logger agree with the store as of when the customer was read, so that the cache may be used."""
         claims, logger = customer.claims, self._loggers.get(customer.logger_serial_number)
         if claims is None or logger is None or claims.is_marked or not claims.jobs_idle:
             return False
@@ -133,9 +136,9 @@ class RecentReadings:
         with self._change(batch.series for batch in batches):
             await self.store.write(batches)
         for name, readings in batches:
-            with self._updating(name) as rows:
-                if rows is not None:
-                    rows.merge(storable(readings))
+            with self._updating(name) as cached:
+                if cached is not None:
+                    cached.merge(storable(readings))
 
     async def replace(self, series: str, start: int, end: int, readings: Sequence[Reading]) -> None:
         """As the store's."""
@@ -146,48 +149,48 @@ class RecentReadings:
         with self._change(item[0] for item in items):
             await self.store.replace_many(items)
         for name, start, end, readings in items:
-            with self._updating(name) as rows:
-                if rows is not None:
-                    rows.replace(start, end, storable(readings))
+            with self._updating(name) as cached:
+                if cached is not None:
+                    cached.replace(start, end, storable(readings))
 
-    def held(self, series: str) -> RecentRows | None:
-        """What is held of a series."""
+    def cached(self, series: str) -> RecentSeries | None:
+        """The cached part of a series; None if there is none."""
         logger = self._loggers.get(series.partition("_")[0])
-        rows = None if logger is None else logger.series.get(series)
-        if rows is not None and not 0 <= self._seconds() - rows.since < LONGEST_KEPT:
+        cached = None if logger is None else logger.series.get(series)
+        if cached is not None and not 0 <= self._seconds() - cached.since < MAX_AGE_SECONDS:
             self._forget(series)
             return None
-        return rows
+        return cached
 
-    def may_keep(self, series: str, start: int, end: int) -> bool:
-        """Whether a range of a series may be kept."""
+    def may_cache(self, series: str, start: int, end: int) -> bool:
+        """Whether a range of a series may be cached."""
         now = self._seconds()
         is_near = now - REACH_SECONDS <= start and end <= now + REACH_SECONDS
-        return is_near and series.partition("_")[0] in self._loggers and _is_kept(series)
+        return is_near and series.partition("_")[0] in self._loggers and _is_cacheable(series)
 
     @contextmanager
-    def filling(self, names: Iterable[str]) -> Iterator[Fill]:
-        """Read from the store, to keep what was read unless it is spoiled."""
-        fill = Fill(frozenset(names))
-        self._fills.append(fill)
+    def reading(self, names: Iterable[str]) -> Iterator[PendingRead]:
+        """Read from the store within this context, to cache the series that are not ``changed`` meanwhile."""
+        pending = PendingRead(frozenset(names))
+        self._pending_reads.append(pending)
         try:
-            yield fill
+            yield pending
         finally:
-            self._fills.remove(fill)
+            self._pending_reads.remove(pending)
 
-    def keep(self, series: str, start: int, end: int, readings: Sequence[Reading]) -> None:
-        """Keep a range as it was just read from the store."""
+    def add(self, series: str, start: int, end: int, readings: Sequence[Reading]) -> None:
+        """Cache a range as it was just read from the store."""
         logger = self._loggers.get(series.partition("_")[0])
         if logger is None:
             return
-        rows = logger.series.get(series)
-        if rows is not None and start <= rows.end and rows.start <= end:
+        cached = logger.series.get(series)
+        if cached is not None and start <= cached.end and cached.start <= end:
             with self._updating(series):
-                rows.extend(start, end, readings)
+                cached.extend(start, end, readings)
             return
         self._forget(series)
-        rows = logger.series[series] = RecentRows(start, end, readings, self._seconds())
-        self.size += rows.size
+        cached = logger.series[series] = RecentSeries(start, end, readings, self._seconds())
+        self.size += cached.size
         self._make_room()
 
     @contextmanager
@@ -208,8 +211,8 @@ class RecentReadings:
                 self._changed(name)
 
     def _changed(self, name: str) -> None:
-        for fill in self._fills:
-            fill.spoiled.add(name)
+        for pending in self._pending_reads:
+            pending.changed.add(name)
         if name in self._mixed:
             self._forget(name)
         self._changing[name] -= 1
@@ -218,45 +221,45 @@ class RecentReadings:
             self._mixed.discard(name)
 
     @contextmanager
-    def _updating(self, name: str) -> Iterator[RecentRows | None]:
-        """What is held of a series, to be changed as the store was changed."""
+    def _updating(self, name: str) -> Iterator[RecentSeries | None]:
+        """The cached part of a series, to be changed like the store."""
         serial = name.partition("_")[0]
         logger = self._loggers.get(serial)
-        rows = None if logger is None else logger.series.get(name)
-        if rows is None:
+        cached = None if logger is None else logger.series.get(name)
+        if cached is None:
             yield None
             return
-        before = rows.size
-        yield rows
-        self.size += rows.size - before
+        before = cached.size
+        yield cached
+        self.size += cached.size - before
         self._loggers.move_to_end(serial)
         self._make_room()
 
     def _forget(self, name: str) -> None:
         logger = self._loggers.get(name.partition("_")[0])
-        rows = None if logger is None else logger.series.pop(name, None)
-        if rows is not None:
-            self.size -= rows.size
+        cached = None if logger is None else logger.series.pop(name, None)
+        if cached is not None:
+            self.size -= cached.size
 
     def _forget_logger(self, serial: str) -> None:
         logger = self._loggers.pop(serial, None)
         if logger is not None:
-            self.size -= LOGGER_BYTES + sum(rows.size for rows in logger.series.values())
-        for fill in self._fills:
-            fill.spoiled.update(name for name in fill.names if name.startswith(f"{serial}_"))
+            self.size -= LOGGER_BYTES + sum(cached.size for cached in logger.series.values())
+        for pending in self._pending_reads:
+            pending.changed.update(name for name in pending.names if name.startswith(f"{serial}_"))
 
     def _make_room(self) -> None:
-        """Of the loggers that were changed longest ago forget all but the newest readings, then everything."""
+        """Remove from the cache all but the newest readings of the loggers that were changed longest ago, then these loggers."""
         while self.size > self._max_bytes and self._loggers:
             serial, logger = next(iter(self._loggers.items()))
-            before = sum(rows.size for rows in logger.series.values())
-            if sum(rows.shorten() for rows in logger.series.values()):
-                self.size -= before - sum(rows.size for rows in logger.series.values())
+            before = sum(cached.size for cached in logger.series.values())
+            if sum(cached.shorten() for cached in logger.series.values()):
+                self.size -= before - sum(cached.size for cached in logger.series.values())
                 self._loggers.move_to_end(serial)
             else:
                 self._forget_logger(serial)
 
 
-def _is_kept(series: str) -> bool:
-    """Whether a series is a meter's or computed: only those are marked when they change."""
+def _is_cacheable(series: str) -> bool:
+    """Whether a series is a meter's or a computed one: only those are marked when they change."""
     return bool(_METER.match(series)) or is_computed(series)

@@ -62,7 +62,7 @@ class ReadingStore(Protocol):
     async def read(
         self, series: Sequence[str], start: int, end: int, limit: int | None = None
     ) -> dict[str, list[Reading]]:
-        """Readings by time, ascending; every asked series is a key. ``limit`` bounds each series (earliest first)."""
+        """Readings by time, ascending; every requested series is a key. ``limit`` bounds each series (earliest first)."""
         ...
 
     async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:

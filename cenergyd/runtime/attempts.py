@@ -1,4 +1,4 @@
-"""Wrong guesses: counted by their origin, and slowed down once there are too many. Nobody is ever locked out.
+"""Failed sign-in attempts: counted by their origin; once there are too many, further attempts are slowed down. Nobody is ever locked out.
 
 Clients that share an address with an attacker (carrier NAT, a site behind one router) are slowed down as well if nothing else distinguishes
 them. So attempts known to be right must not be delayed here, and others are only delayed. All memory is bounded.
@@ -29,20 +29,20 @@ class TooManyAttempts(CenergydError):
 
 
 class Limit(NamedTuple):
-    """The number of wrong guesses from which attempts with a common key are slowed down, and the interval between them then."""
+    """The number of failed attempts from which attempts with a common key are slowed down, and their interval from then on."""
 
     failures: int
-    """Wrong guesses within the window."""
+    """Failed attempts within the window."""
     pace_seconds: float
     """Seconds between attempts then."""
 
 
 class FailedAttempts:
-    """Keeps the times of wrong guesses by key.
+    """Keeps the times of failed attempts by key.
 
-    :param limit: so many within the window are too many.
+    :param limit: this many within the window are too many.
     :param window_seconds: length of the window.
-    :param max_keys: keys remembered; beyond that the one whose last guess is oldest is forgotten.
+    :param max_keys: maximum keys; beyond that the one whose last failed attempt is oldest is dropped.
     """
 
     def __init__(self, limit: int, window_seconds: float, max_keys: int) -> None:
@@ -55,7 +55,7 @@ class FailedAttempts:
         return len(self._times)
 
     def add(self, key: Hashable, now: float) -> None:
-        """Count a wrong guess."""
+        """Count a failed attempt."""
         times = self._times.setdefault(key, array("d"))
         times.append(now)
         if len(times) > self._limit:
@@ -71,18 +71,18 @@ class FailedAttempts:
         if times is None:
             return False
         if not 0 <= now - times[-1] < self._window:
-            # Over; or the clock was set back, and nobody should wait until it is there again.
+            # The window is over, or the clock was set back: then nobody should have to wait until it has caught up.
             del self._times[key]
             return False
         return len(times) >= self._limit and now - times[0] < self._window
 
 
 class Throttle:
-    """Slows attempts down whose keys have too many wrong guesses.
+    """Slows down attempts whose keys have too many failed ones.
 
     :param limits: kind of key -> its limit. An attempt has one key of each kind, such as its network, or a logger as seen from a network.
-    :param window_seconds: in which wrong guesses count.
-    :param max_keys: keys remembered of each kind.
+    :param window_seconds: how long a failed attempt counts.
+    :param max_keys: maximum keys of each kind.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Throttle:
         return max(len(self._next), *(len(failed) for failed in self._failed.values()))
 
     def failed(self, keys: Mapping[str, Hashable]) -> None:
-        """Record a wrong guess."""
+        """Record a failed attempt."""
         now = self._clock.seconds()
         for kind, key in keys.items():
             self._failed[kind].add(key, now)
@@ -113,9 +113,9 @@ class Throttle:
         return any(self._failed[kind].too_many(key, now) for kind, key in keys.items())
 
     async def turn(self, keys: Mapping[str, Hashable]) -> bool:
-        """Return when an attempt may be made, or its wrong result returned: at once where none of its keys has too many wrong guesses.
+        """Return when an attempt may be made, or its failure reported: at once if none of its keys has too many failed attempts.
 
-        :return: whether it had to take its turn.
+        :return: whether it had to wait for its turn.
         :raises TooManyAttempts: its turn would be later than :data:`MAX_WAIT_SECONDS` from now.
         """
         now = self._clock.seconds()
@@ -125,7 +125,7 @@ class Throttle:
         self.slowed += 1
         start = max(now, *(self._taken_until(key, now) for key in slow))
         if start - now > MAX_WAIT_SECONDS:
-            raise TooManyAttempts("too many wrong guesses, try later")
+            raise TooManyAttempts("too many failed attempts, try again later")
         for key, limit in slow.items():
             self._next[key] = start + limit.pace_seconds
             self._next.move_to_end(key)
@@ -143,14 +143,14 @@ class Throttle:
 
     async def _wait(self, seconds: float) -> None:
         if self._closed:
-            raise TooManyAttempts("this daemon stops")
+            raise TooManyAttempts("the daemon is stopping")
         waiting: Deferred[None] = Deferred()
         call = self._clock.callLater(seconds, waiting.callback, None)
         self._waiting.add(waiting)
         try:
             await waiting
         except CancelledError:
-            raise TooManyAttempts("this daemon stops") from None
+            raise TooManyAttempts("the daemon is stopping") from None
         finally:
             self._waiting.discard(waiting)
             if call.active():
@@ -158,13 +158,14 @@ class Throttle:
 
     def _taken_until(self, key: Hashable, now: float) -> float:
         until = self._next.get(key, now)
-        # Further away than any turn can be: the clock was set back.
+        # Later than any turn can be: the clock was set back.
         return until if until - now <= 2 * MAX_WAIT_SECONDS else now
 
 
 @lru_cache(4096)
 def network_of(address: str) -> str:
-    """The key under which an address is counted: a single IPv4 address, also a mapped one; for IPv6 its /64, which belongs to one subscriber. Anything else is its own key."""
+    """The key under which an address is counted: an IPv4 address itself, also if it is mapped to IPv6; of an IPv6 address its /64, which belongs
+    to one subscriber. Anything else is its own key."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

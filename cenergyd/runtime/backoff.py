@@ -1,4 +1,4 @@
-"""The back-off of a service whose store does not answer: longer each time, logged once per pause, over when a store answers."""
+"""The back-off of a service whose store does not answer: longer each time, logged once per pause, ended when the store answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StoreBackoff:
 
     :param clock: UTC seconds.
     :param log: of the service.
-    :param words: how the log says that it pauses and that it goes on: ``("jobs pause", "jobs continue")``.
+    :param words: what the log says when it pauses and when it continues: ``("jobs pause", "jobs continue")``.
     :param count: called once for each pause, for the metrics.
     """
 
@@ -47,7 +47,7 @@ class StoreBackoff:
         )
 
     def succeeded(self) -> None:
-        """The stores answered."""
+        """The stores answered: the back-off ends."""
         if self._seconds and self.ready:
             self._log.info("{service}: the stores answer again", service=self._goes_on)
             self._seconds = 0.0

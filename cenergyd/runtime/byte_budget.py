@@ -1,7 +1,7 @@
 """A limit for the bytes held by all requests that are being received or processed.
 
-A request has a lease from its first byte to its answer. Leases are bounded in all and per network, and those of networks that have never
-authenticated hold at most half together, so that unknown clients leave room for known loggers. Small requests are refused only if nothing
+A request has a lease from its first byte to its answer. Leases are limited in all and per network. Those of networks that have never
+authenticated may hold half of the total together, so that unknown clients leave room for known loggers. Small requests are refused only if nothing
 is left.
 """
 
@@ -12,9 +12,9 @@ from collections import OrderedDict, defaultdict
 from cenergyd.errors import Overloaded
 
 DEFAULT_BUDGET_BYTES = 352 << 20
-"""Where no setting says otherwise."""
+"""The default where there is no setting."""
 SMALL = 64 << 10
-"""Bytes of a request that only the limit of the whole budget can refuse."""
+"""A request of at most this many bytes is refused only if the whole budget is used up."""
 
 
 class KnownNetworks:
@@ -38,7 +38,7 @@ class KnownNetworks:
 class ByteBudget:
     """Counts what leases hold.
 
-    :param total: bytes in all; a network gets a quarter of it, networks not known half of it together.
+    :param total: bytes in all; one network may hold a quarter of it, all unknown networks together half of it.
     """
 
     def __init__(self, total: int) -> None:
@@ -46,7 +46,7 @@ class ByteBudget:
         self.held = 0
         self.held_by_unknown = 0
         self.refused = 0
-        """Times that there was no room so far."""
+        """How often bytes were refused so far."""
         self._by_network: defaultdict[str, int] = defaultdict(int)
 
     def lease(self, network: str, *, known: bool) -> Lease:
@@ -102,12 +102,12 @@ class Lease:
         return True
 
     def hold(self, size: int) -> None:
-        """The same; raises Overloaded where there is no room."""
+        """As :meth:`fits`, but raises Overloaded if there is no room."""
         if not self.fits(size):
             raise Overloaded("the requests in progress use all memory allowed for them")
 
     def count(self, size: int) -> None:
-        """The same where it cannot be refused any more: work of our own that has begun, and is bounded itself. Others get less room meanwhile."""
+        """Hold this many bytes in all without a check, for work of the daemon's own that has begun and is itself bounded; others have less room meanwhile."""
         self._budget._account(self, size - self.held)
         self.held = size
 

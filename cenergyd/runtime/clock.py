@@ -46,7 +46,7 @@ class Timers(Clock, Protocol):
         ...
 
     def getDelayedCalls(self) -> Sequence[DelayedCall]:  # noqa: N802
-        """What is still to be called."""
+        """The calls that are still pending."""
         ...
 
 
@@ -59,7 +59,7 @@ class FromThreads(Protocol):
 
 
 class Reactor(Timers, FromThreads, Protocol):
-    """The running reactor: Twisted's ``IReactorCore``, ``IReactorTime``, ``IReactorFromThreads`` and its names' resolver."""
+    """The running reactor: Twisted's ``IReactorCore``, ``IReactorTime``, ``IReactorFromThreads`` and its name resolver."""
 
     nameResolver: IHostnameResolver
 

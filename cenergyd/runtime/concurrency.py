@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 class Slots(DeferredSemaphore):
     """A semaphore that any number may wait for.
 
-    Twisted's own semaphore serves the next waiter from within :meth:`release`. If work ends at once (the store is down, too many guesses),
+    Twisted's own semaphore serves the next waiter from within :meth:`release`. If work ends at once (the store is down, too many failed attempts),
     each waiter would be served from within the previous one, until Python's recursion limit loses the rest.
     """
 
@@ -16,7 +16,7 @@ class Slots(DeferredSemaphore):
     _handing_on = False
 
     def release(self) -> None:
-        """Give the place to the longest waiting."""
+        """Pass the place to the one that has waited longest."""
         self._owed += 1
         if self._handing_on:
             return  # by the call in progress, once its work has returned

@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 
 async def gather_limited(work: Sequence[Coroutine[Deferred[object], object, T]], at_once: int) -> list[T]:
-    """All results, in order; ``at_once`` run at the same time, so that the threads' queue keeps room for others. Raises the error of the first failed one in that order, once all running ones have ended; the others are not started."""
+    """Run the coroutines, ``at_once`` at a time so that the threads' queue keeps room for others; returns all results in order.
+
+    If one fails, no further ones are started. The error of the first failed one, in that order, is raised once all that run have ended.
+    """
     results: list[T] = []
     for position in range(0, len(work), at_once):
         running = [Deferred.fromCoroutine(item) for item in work[position : position + at_once]]

@@ -18,7 +18,7 @@ log = Logger()
 
 
 class HookCall(NamedTuple):
-    """A call that runs now."""
+    """A call in progress."""
 
     plugin: str
     hook: str
@@ -34,7 +34,7 @@ class HookTimes:
 
     def __init__(self) -> None:
         self.current: HookCall | None = None
-        """The call that runs now. Other threads may read it."""
+        """The call in progress. Other threads may read it."""
         self.seconds: defaultdict[str, float] = defaultdict(float)
         """Seconds that each plugin has blocked the thread."""
         self.slow: Counter[str] = Counter()

@@ -44,7 +44,7 @@ class Implementation(NamedTuple):
 
 
 class PluginManager(pluggy.PluginManager):
-    """pluggy's, whose hooks are called by :meth:`call` and :meth:`settled` only: each plugin by itself, isolated and timed."""
+    """pluggy's manager. Hooks are called only by :meth:`call` and :meth:`settled`: each plugin by itself, isolated and timed."""
 
     def __init__(self) -> None:
         super().__init__("cenergyd")
@@ -52,13 +52,13 @@ class PluginManager(pluggy.PluginManager):
         self.built_in: frozenset[str] = frozenset()
         """Names of cenergyd's own plugins."""
         self.notifiers: dict[str, str] = {}
-        """The plugin that alone sends to a type of channel, where one has declared the type."""
+        """Type of channel -> the only plugin that sends to it, if one has declared the type."""
         self.options: dict[str, object] = {}
         """The ``options`` of each plugin, by its name."""
         self._implementations: dict[str, tuple[list[pluggy.HookImpl], tuple[Implementation, ...]]] = {}
 
     def implementations(self, hook: str) -> tuple[Implementation, ...]:
-        """Those of one hook in the order in which pluggy calls them (tryfirst, then latest registered first)."""
+        """The implementations of one hook in the order in which pluggy calls them (tryfirst, then latest registered first)."""
         caller: pluggy.HookCaller = getattr(self.hook, hook)
         registered = caller.get_hookimpls()
         known = self._implementations.get(hook)
@@ -67,7 +67,7 @@ class PluginManager(pluggy.PluginManager):
         return known[1]
 
     def call(self, implementation: Implementation, arguments: Mapping[str, object]) -> object:
-        """Call with those of the arguments that it asks for. Raises PluginFailed."""
+        """Call an implementation with those of the arguments that it asks for. Raises PluginFailed."""
         plugin, hook, function, names = implementation
         before = self.times.enter(plugin, hook)
         try:
@@ -82,7 +82,7 @@ class PluginManager(pluggy.PluginManager):
         plugin = implementation.plugin
 
         def failed(failure: Failure) -> Failure:
-            # Here and not around the await: whatever ends this coroutine itself (GeneratorExit) is not the plugin's doing.
+            # Here and not around the await, because what ends this coroutine itself (GeneratorExit) is not the plugin's failure.
             error = failure.value or RuntimeError()
             late = isinstance(error, TimeoutError) and failure.value is expired
             reason = f"no answer within {seconds:g} s" if late else error_text(error)
@@ -90,7 +90,7 @@ class PluginManager(pluggy.PluginManager):
 
         expired = TimeoutError()
         answer = self._as_deferred(implementation, result)
-        if answer.called and not answer.paused:  # it had nothing to wait for, as most jobs of a quarter of an hour
+        if answer.called and not answer.paused:  # it did not have to wait, like most jobs
             return await answer.addErrback(failed)
         waiting = within(answer, seconds, clock, expired)
         return await waiting.addErrback(failed)
@@ -116,7 +116,7 @@ def pending(result: object) -> bool:
         return False
     try:
         return isinstance(result, Deferred) or inspect.isawaitable(result)
-    except BaseException:  # an object that lies about its class is not awaitable
+    except BaseException:  # its __class__ may be a property that raises
         return False
 
 
@@ -150,7 +150,7 @@ def error_text(error: BaseException) -> str:
     name = type(error).__name__[:100]
     try:
         text = " ".join(str(error)[: 10 * MAX_REASON].split())
-    except BaseException:  # a plugin's exception may be as broken as the plugin
+    except BaseException:  # its __str__ may raise as well
         text = ""
     return (f"{name}: {text}" if text else name)[:MAX_REASON]
 

@@ -32,7 +32,7 @@ class LogLimit:
         self._sources: dict[str, _Source] = {}
 
     def admit(self, event: LogEvent) -> Iterator[LogEvent]:
-        """The events to write for this one: a count of what was left out before, where there is one, then itself, or neither."""
+        """The events to write for an event: first the number of those left out before it, if any; then the event, unless it is over the limit."""
         name = self._name(event)
         if name is None:
             yield event
@@ -41,7 +41,7 @@ class LogLimit:
         source = self._sources.setdefault(name, _Source(time))
         if not 0 <= time - source.minute < MINUTE:
             if source.left_out:
-                yield _told(event, name, source.left_out)
+                yield _left_out_event(event, name, source.left_out)
             source.minute, source.characters, source.left_out = time, 0, 0
         if source.characters < MAX_CHARACTERS:
             yield event
@@ -66,7 +66,7 @@ class LogLimit:
         return name if name in self._sources or len(self._sources) < MAX_SOURCES else "other sources"
 
 
-def _told(event: LogEvent, name: str, count: int) -> LogEvent:
+def _left_out_event(event: LogEvent, name: str, count: int) -> LogEvent:
     return {
         "log_format": "{count} further events of {source} were left out: it logs too much",
         "log_namespace": "cenergyd.runtime.log_limit",

@@ -1,6 +1,6 @@
 """The daemon's own log: text or JSON lines, a level, and no secrets.
 
-Code must not log secrets; :class:`~cenergyd.runtime.redact.Redactor` is the last line of defence, such as a driver's error message that
+Code must not log secrets; :class:`~cenergyd.runtime.redact.Redactor` is the last protection, for example if a driver's error message
 repeats the URL with its password.
 
 Part of an event may come from a plugin or a device. So every part is cut at a length, and what one plugin or library logs in a
@@ -75,7 +75,7 @@ def _secret_parts(text: str) -> Iterator[str]:
     if "://" not in text:
         yield text
         return
-    # A URL without a password is not secret, and hiding a path would only make the log useless.
+    # A URL without a password is not secret, and hiding its path would make the log less useful.
     credentials, at, _ = text.split("://", 1)[1].rpartition("@")
     if at and ":" in credentials:
         yield credentials.split(":", 1)[1]
@@ -194,7 +194,7 @@ def start_logging(settings: LoggingSettings, redact: Redactor, out: TextIO = sys
 def _wanted(event: LogEvent, minimum: object) -> bool:
     level = event.get("log_level") or LogLevel.info
     if level == LogLevel.info and not str(event.get("log_namespace", "")).startswith("cenergyd"):
-        # Twisted's own "Starting factory ..." lines are of use to nobody but a debugger.
+        # Twisted's own "Starting factory ..." lines are only useful for debugging.
         level = LogLevel.debug
     return bool(level >= minimum)
 
@@ -233,6 +233,6 @@ def _plain(value: object, redact: Redactor) -> object:
         return value
     try:
         text = str(value)
-    except BaseException as error:  # a plugin's object may be as broken as the plugin
+    except BaseException as error:  # the repr of a plugin's object may raise
         text = f"(no text: {type(error).__name__})"
     return redact(text, MAX_FIELD)

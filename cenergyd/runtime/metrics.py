@@ -63,7 +63,7 @@ class Metrics:
         self._store.labels(step).observe(seconds)
 
     def readings(self, stored: int, skipped: dict[str, int]) -> None:
-        """Readings of an acknowledged upload, and rows that gave none."""
+        """Count the readings of an acknowledged upload, and the rows that gave none."""
         self._readings.inc(stored)
         for reason, count in skipped.items():
             self._skipped.labels(reason).inc(count)
@@ -77,7 +77,7 @@ class Metrics:
         self.registry.register(_Counter(f"cenergyd_{name}", text, "", lambda: {"": value()}))
 
     def counters(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, float]]) -> None:
-        """The same for a family of counts by one label."""
+        """A family of counters by one label, read at each scrape."""
         self.registry.register(_Counter(f"cenergyd_{name}", text, label, values))
 
     def info(self, name: str, text: str, rows: Sequence[Mapping[str, str]]) -> None:

@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 from cenergyd.runtime.clock import Timers, sleep
 
 LATE_SECONDS = 0.5
-"""What a part may take to stop if the deadline has passed before its turn: enough for a write to a store that works."""
+"""Seconds that a part may take to stop if the deadline passed before its turn: enough for a write to a store that works."""
 CANCEL_SECONDS = 0.5
-"""How long a part may take to end once it was cancelled; then the stop continues without it."""
+"""Seconds that a part may take to end once it was cancelled; then the stop continues without it."""
 log = Logger()
 
 
@@ -56,7 +56,7 @@ class OrderedServices(MultiService):
             ended.callback(None)
 
         stopping = maybeDeferred(cast(_Stoppable, child).stopService).addBoth(over)
-        left = deadline - self._clock.seconds()  # more than there was: the clock was set back
+        left = deadline - self._clock.seconds()  # more than stop_seconds: the clock was set back
         if await self._within(ended, min(self.stop_seconds, max(LATE_SECONDS, left))):
             return
         log.warn("{service} takes too long to stop: what runs in it is cancelled", service=name)

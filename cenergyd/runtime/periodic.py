@@ -1,4 +1,4 @@
-"""Periodic work: a failure is logged, and the work is called again; after long work it rests in proportion."""
+"""Periodic work: a failure is logged and the work is called again; long work is followed by a rest in proportion."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from cenergyd.errors import CenergydError
 from cenergyd.runtime.clock import DelayedCall, Timers, twisted_clock
 
 REST = 9.0
-"""Seconds of rest for each second of work: a tenth of the time is for it."""
+"""Seconds of rest for each second of work, so that the work takes a tenth of the time."""
 
 
 class PeriodicService(Service):
     """Calls ``work`` every ``interval`` seconds, never twice at the same time. Errors are logged, and it is called again.
 
-    After long work it rests in proportion. What has accumulated meanwhile is then processed together, which costs less than many small
+    After long work it rests in proportion. What has accumulated meanwhile is then processed together, at less cost than in many small
     passes: if a fleet uploads faster than its customers can be derived one by one, uploads keep most of the machine, and nothing waits
     longer than the rest plus one interval.
 
     :param what: names the work in the log, as in "logger activity".
     :param log: of the module whose work it is.
     :param longest_rest: seconds; 0 for work that need not leave room for others.
-    :param now: whether the first call is at once, or after an interval.
+    :param now: True: the first call is at once; False: after an interval.
     :param failed: takes what the work raised, instead of the log.
     """
 

@@ -31,14 +31,14 @@ class HangWatch:
         self._watched = 0
 
     def start(self) -> None:
-        """Begin; call it in the reactor's thread."""
+        """Start the thread; call this in the reactor's thread."""
         self._watched = threading.get_ident()
         self._ended.clear()
         self._thread = threading.Thread(target=self._run, name="hang watch", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and wait for that."""
+        """End the thread, and wait for that."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()

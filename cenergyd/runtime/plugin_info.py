@@ -1,4 +1,4 @@
-"""What is known of a plugin that is installed or required."""
+"""Information about a plugin that is installed or required."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PluginInfo:
     """Of its distribution."""
     distribution: str = ""
     hooks: tuple[str, ...] = ()
-    """The hooks it implements; empty where it is not loaded."""
+    """The hooks it implements; empty if it is not loaded."""
     state: PluginState = "loaded"
     problem: str = ""
-    """Why it is not loaded though it is enabled, or what is wrong with it though it is."""
+    """Why it is not loaded although it is enabled, or what is wrong with it although it is loaded."""

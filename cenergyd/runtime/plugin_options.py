@@ -58,7 +58,7 @@ def secrets_in(options: Resource) -> Iterator[str]:
 
 
 def ini_lines(plugin: str, kind: type[Resource]) -> Iterator[str]:
-    """The section of an ini file with every option as a comment, its reason and its default."""
+    """The section of an ini file with every option, commented out, with its description and default."""
     yield f"#[plugin:{plugin}]"
     for field in _fields(kind):
         yield f"# {_meta(field)['description']}"

@@ -20,7 +20,7 @@ PER_PLUGIN = 4
 MAX_CALLS = 100
 """Calls of one plugin that run or wait for a thread; further ones are refused."""
 STOP_SECONDS = 1.0
-"""How long the stop waits for running calls; then the process ends without them."""
+"""Seconds for which the stop waits for running calls; then the process ends without them."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class PluginThreads:
         """Run ``function`` in a thread of the plugin's; fires with what it returns or raises.
 
         When cancelled, the Deferred fires at once, but the function continues: a thread cannot be stopped from outside.
-        Raises Overloaded where MAX_CALLS run or wait already.
+        Raises Overloaded if MAX_CALLS run or wait already.
         """
         calls = self._calls.get(plugin, 0)
         if calls >= MAX_CALLS:
@@ -76,4 +76,4 @@ class PluginThreads:
 class _Pool(ThreadPool):
     threadFactory: Any = staticmethod(
         partial(threading.Thread, daemon=True)
-    )  # a plugin that hangs must not keep the process
+    )  # a plugin that hangs must not keep the process alive

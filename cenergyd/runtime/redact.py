@@ -1,4 +1,7 @@
-"""Hides secrets in text, in linear time. The text may come from a device, a customer or a plugin, so no pattern here may scan the same part of it twice."""
+"""Hides secrets in text, in linear time.
+
+The text may come from a device, a customer or a plugin, so no pattern here may scan the same part of it twice.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _PATTERNS = (
 )
 _SECRET_NAME = re.compile(rf"[a-z_]*{_KEYWORD}\Z", re.IGNORECASE)
 _MARGIN = 1024
-"""Characters beyond a cut that are searched too, so that a secret across the cut is recognised."""
+"""Characters beyond the limit that are searched too, so that a secret across the limit is recognised."""
 
 
 def names_a_secret(key: str) -> bool:
@@ -36,7 +39,7 @@ def names_a_secret(key: str) -> bool:
 class Redactor:
     """Replaces everything that looks like a secret, and the given secrets wherever they occur.
 
-    :param secrets: texts to hide; those shorter than four characters are left (they would blank out ordinary words).
+    :param secrets: texts to hide; those shorter than four characters are not hidden, because they occur in ordinary words.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:

@@ -13,7 +13,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopOrigin:
-    """Finds out who stops the reactor.
+    """Determines what stops the reactor.
 
     :param times: knows which plugin is being called.
     """
@@ -25,7 +25,7 @@ class StopOrigin:
         self._caller = ""
 
     def arm(self) -> None:
-        """Begin; call it when the reactor runs, for its signal handlers are in place then."""
+        """Begin; call this when the reactor runs, because its signal handlers are installed then."""
         for number in _SIGNALS:
             self._watch_signal(number)
         stop = self._reactor.stop
@@ -44,7 +44,7 @@ class StopOrigin:
         self._reactor.stop()
 
     def unintended_by(self) -> str | None:
-        """Who stopped the reactor, if neither a signal nor :meth:`stop` did."""
+        """The plugin or module that stopped the reactor; None if a signal or :meth:`stop` did."""
         return None if self._intended else self._caller or "unknown code"
 
     def _watch_signal(self, number: signal.Signals) -> None:

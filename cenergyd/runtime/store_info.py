@@ -16,12 +16,12 @@ class StoreInfo:
     engine: str
     """``SQLite``, ``MongoDB`` or ``InfluxDB``."""
     bytes: int | None = None
-    """Size of its files; None for a server, which has figures of its own."""
+    """Size of its files; None for a server, which has metrics of its own."""
     reusable_bytes: int | None = None
-    """Of these, free for new rows; None where that is not known."""
+    """The part of it that is free for new rows; None if unknown."""
     keep_days: Mapping[str, int] = attrs.field(factory=dict)
     """Retention of the kinds that are not kept for ever."""
     freed_rows: Mapping[str, int] = attrs.field(factory=dict)
     """Rows freed since the start, by kind."""
     waiting: str = ""
-    """Why nothing can be freed now, for people; else empty."""
+    """Why nothing can be freed now, for people; otherwise ''."""

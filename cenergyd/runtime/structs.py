@@ -31,7 +31,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def whole(pattern: str) -> str:
-    """A regular expression for ``Meta`` that the whole text must match, a line end after it included."""
+    """A regular expression for ``Meta`` that the whole text must match; a final line end is not allowed."""
     return f"^(?:{pattern}){_WHOLE}"
 
 
@@ -45,9 +45,9 @@ def read(
 ) -> T:
     """Check a JSON value and convert it to the described type.
 
-    :param path: how the field's name begins in an error, such as ``tariff``.
+    :param path: how the field's name begins in errors, such as ``tariff``.
     :param style: how an entry of a list is named there: ``a[2].b`` or ``a.2.b``.
-    :param strict: False: text such as ``"1.5"`` is taken for a number, as an ini file has it.
+    :param strict: False: text such as ``"1.5"`` is accepted for a number, as in an ini file.
     :raises InvalidField: the first thing that is wrong; ``field`` is where.
     """
     try:
@@ -87,7 +87,7 @@ def schema_of(kind: object) -> dict[str, object]:
 
 
 def _tidy(schema: object) -> Any:
-    """Without titles that repeat the name, without defaults (descriptions distinguish absent and null), plain patterns."""
+    """A schema without titles that repeat the name, without defaults (descriptions distinguish absent and null), and with plain patterns."""
     if isinstance(schema, list):
         return [_tidy(item) for item in schema]
     if not isinstance(schema, Mapping):

@@ -14,7 +14,8 @@ from cenergyd.runtime.clock import Reactor, twisted_clock
 
 _log = Logger()
 EXTEND_SECONDS = 10.0
-"""Seconds between two requests for three times as much time during a long start: a slow store or a long migration must not get the daemon killed."""
+"""During a long start systemd is asked at this interval, s, for three times as much time, so that a slow store or a long migration does not get
+the daemon killed."""
 
 
 class SystemdNotifier:
@@ -30,7 +31,7 @@ class SystemdNotifier:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> SystemdNotifier:
-        """As systemd started us. A watchdog that is meant for another process is not ours."""
+        """By the environment in which systemd started this process. A watchdog for another process is ignored."""
         interval = None
         if environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
             microseconds = environ.get("WATCHDOG_USEC", "")
@@ -57,7 +58,7 @@ class SystemdNotifier:
         self._send("STOPPING=1", "finishing uploads")
 
     def watchdog(self) -> None:
-        """Still alive."""
+        """Report that the daemon is alive."""
         self._send("WATCHDOG=1")
 
     def keep_alive(self, reactor: Reactor) -> LoopingCall | None:

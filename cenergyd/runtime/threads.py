@@ -57,7 +57,7 @@ class BoundedPool:
         """Run ``function`` in a thread and return what it returns or raises.
 
         If the caller is cancelled, a waiting call is not made, and a running one continues; a running call keeps its place until its thread
-        is free, so that callers who give up cannot queue more than the limit.
+        is free, so that callers who give up cannot exceed the limit.
         """
         if self.busy >= self._limit:
             raise Overloaded(f"{self._name}: {self.busy} calls are running or waiting already")

@@ -1,7 +1,7 @@
 """Keeps timers on time when the machine's clock is set back.
 
-Twisted's reactor counts by the wall clock: after a step back of an hour every timer would be an hour late, and derivation, time limits and
-the removal of slow senders would stop. A clock set forward only makes timers within the step fire at once.
+Twisted's reactor counts by the wall clock: after a step back of an hour every timer would be an hour late: derivation, time limits and
+the removal of slow senders would stop for that long. A clock set forward only makes timers within the step fire at once.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from twisted.logger import Logger
 
 from cenergyd.runtime.clock import Reactor
 
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 _STEP_SECONDS = 2.0
 """Smaller differences are caused by the slewing of a time service, or a busy machine."""
 log = Logger()
 
 
 class ClockWatch:
-    """Compares the wall clock with a monotonic one and moves the reactor's timers after it.
+    """Compares the wall clock with a monotonic one, and moves the reactor's timers when it was set back.
 
     :param reactor: its ``seconds()`` is the wall clock.
     :param monotonic: seconds that never step.
@@ -33,7 +33,7 @@ class ClockWatch:
         self._offset = reactor.seconds() - monotonic()
         self._ended = threading.Event()
         self.steps = 0
-        """Times that the clock was set back."""
+        """How often the clock was set back."""
 
     def start(self) -> None:
         """Start checking, in a thread: the reactor's own timers cannot be trusted here."""
@@ -55,5 +55,5 @@ class ClockWatch:
             call.reset(max(0.0, call.getTime() + step - self._reactor.seconds()))
 
     def _run(self) -> None:
-        while not self._ended.wait(_LOOK_SECONDS):
+        while not self._ended.wait(_CHECK_SECONDS):
             self._reactor.callFromThread(self.check)

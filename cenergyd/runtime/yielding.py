@@ -11,12 +11,16 @@ from twisted.internet.defer import Deferred
 
 from cenergyd.runtime.clock import Timers
 
-STRETCH = 0.008
-"""Seconds of computation after which the reactor gets a turn; uploads wait no longer than about that."""
+SLICE_SECONDS = 0.008
+"""Seconds of computation after which the reactor runs; uploads wait hardly longer than that."""
 
 
 class SharedTurns:
-    """Long computations of many requests, one step per iteration of the reactor among all of them. If each continued in every iteration, an iteration would take as long as all their steps, and short work, such as a logger's usual upload, would wait for that several times. So they continue one after the other, and an iteration stays as short as one step, however many there are."""
+    """Runs one step of all waiting long computations per iteration of the reactor.
+
+    If each of them continued in every iteration, an iteration would take as long as all their steps, and short work, such as a logger's usual
+    upload, would wait for that several times. So they take turns, and an iteration stays as short as one step, however many there are.
+    """
 
     def __init__(self, clock: Timers) -> None:
         self._clock = clock
@@ -24,7 +28,7 @@ class SharedTurns:
         self._scheduled = False
 
     def next(self) -> Deferred[None]:
-        """Fires when it is the caller's turn: after all who wait already, in an iteration of the reactor of its own. May be cancelled."""
+        """Fires at the caller's turn: after all that wait already, in its own iteration of the reactor. May be cancelled."""
         waiting: Deferred[None] = Deferred(self._forget)
         self._waiting.append(waiting)
         self._schedule()
@@ -33,9 +37,9 @@ class SharedTurns:
     def _schedule(self) -> None:
         if self._waiting and not self._scheduled:
             self._scheduled = True
-            self._clock.callLater(0, self._go_on)
+            self._clock.callLater(0, self._run_next)
 
-    def _go_on(self) -> None:
+    def _run_next(self) -> None:
         self._scheduled = False
         if self._waiting:
             waiting = self._waiting.popleft()
@@ -47,18 +51,18 @@ class SharedTurns:
 
 
 class CooperativeYield:
-    """Await it between small steps of work: it lets the reactor run when it is time, else it costs next to nothing.
+    """Await it between small steps of a computation: after SLICE_SECONDS it lets the reactor run; before that it costs very little.
 
-    All of a clock share their turns, so that an iteration of the reactor has one stretch, however many computations run.
+    All computations on a clock take turns, so that an iteration of the reactor has one slice, however many run.
     """
 
-    def __init__(self, clock: Timers, stretch: float = STRETCH) -> None:
+    def __init__(self, clock: Timers, seconds: float = SLICE_SECONDS) -> None:
         self._turns = _turns_of(clock)
-        self._stretch = stretch
+        self._seconds = seconds
         self._since = perf_counter()
 
     async def __call__(self) -> None:
-        if perf_counter() - self._since >= self._stretch:
+        if perf_counter() - self._since >= self._seconds:
             await self._turns.next()
             self._since = perf_counter()
 
@@ -68,7 +72,7 @@ Cooperate = Callable[[], Awaitable[None]]
 
 
 async def without_yielding() -> None:
-    """In place of a :class:`CooperativeYield`, for those who have no reactor."""
+    """Does nothing, in place of a :class:`CooperativeYield`, for callers without a reactor."""
 
 
 _turns: WeakKeyDictionary[Timers, SharedTurns] = WeakKeyDictionary()

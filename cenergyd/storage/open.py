@@ -13,7 +13,7 @@ import attrs
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.readings.corrected import corrected_store
-from cenergyd.readings.correction_book import CorrectionBook
+from cenergyd.readings.correction_cache import CorrectionCache
 from cenergyd.readings.recent import RecentReadings
 from cenergyd.readings.retention import MARGIN_DAYS
 from cenergyd.readings.store import ReadingStore
@@ -58,11 +58,11 @@ def make_stores(settings: Settings, reactor: Reactor) -> Stores:
     customers, documents = _customer_stores(settings, reactor)
     measured, old_rows = _reading_store(settings, reactor)
     recent = RecentReadings(measured, reactor.seconds)
-    book = CorrectionBook(documents, reactor.seconds)
+    cache = CorrectionCache(documents, reactor.seconds)
     return Stores(
         customers=customers,
-        readings=corrected_store(cast(ReadingStore, recent), book),
-        cached_readings=corrected_store(recent.view, book),
+        readings=corrected_store(cast(ReadingStore, recent), cache),
+        cached_readings=corrected_store(recent.view, cache),
         recent=recent,
         documents=documents,
         old_rows=old_rows,

@@ -51,7 +51,7 @@ class TestStores:
             if await self.customers.get(customer.id) is None:
                 await self.customers.add(customer)
         except Conflict:
-            return  # another customer of the test has the same logger, which does not matter to a job
+            return  # another customer of the test has the same logger, which does not matter for a job
 
 
 async def open_test_stores(settings: Settings, given: Mapping[str, str], reactor: Reactor) -> TestStores:

@@ -24,7 +24,7 @@ from cenergyd.jobs.rollups.read import read_rollup
 from cenergyd.jobs.service import JobService
 from cenergyd.jobs.windows import RESOLUTIONS
 from cenergyd.readings.corrected import as_measured
-from cenergyd.readings.correction_book import CorrectionBook, corrections_in
+from cenergyd.readings.correction_cache import CorrectionCache, corrections_in
 from cenergyd.readings.corrections import MAX_ACTIVE
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, Reading
@@ -246,7 +246,7 @@ async def test_a_change_that_stopped_half_way_is_finished(stores: Pair, monkeypa
     async def down(*_: object) -> None:
         raise StoreUnavailable("just now")
 
-    monkeypatch.setattr(corrections, "tell_changed", down)
+    monkeypatch.setattr(corrections, "announce_corrections", down)
     with pytest.raises(StoreUnavailable):
         await corrector(opened).add(customer, void(START, START + HOUR), "a tester", NOW)
     monkeypatch.undo()
@@ -350,14 +350,14 @@ async def test_series_without_corrections_cost_no_query(stores: Pair) -> None:
     _, opened = stores
     counting: Any = Counting(opened.documents)
     time = [0.0]
-    book = CorrectionBook(counting, lambda: time[0])
-    assert await book.views(["A_1", "A_2"]) == {}
+    cache = CorrectionCache(counting, lambda: time[0])
+    assert await cache.maps(["A_1", "A_2"]) == {}
     asked = counting.calls
     for number in range(100):
-        assert await book.views([f"B{number}_1"]) == {}
+        assert await cache.maps([f"B{number}_1"]) == {}
     assert counting.calls == asked
     time[0] = 6.0
-    await book.views(["A_1"])
+    await cache.maps(["A_1"])
     assert counting.calls == asked + 1
 
 

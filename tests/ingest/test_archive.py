@@ -407,7 +407,7 @@ async def test_messages_in_xml_are_read_again(tmp_path: Path) -> None:
 class Halved:
     """A correction of every series: P times a half."""
 
-    async def views(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
+    async def maps(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
         return {name: CorrectionMap().scaled(0, LATEST, 0.5) for name in series}
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:

@@ -23,11 +23,11 @@ from cenergyd.readings.corrections import (
     bounded,
     check_correction,
     corrected,
+    correction_map,
     ended,
     of_body,
     to_body,
     undone,
-    view_of,
     with_correction,
 )
 from cenergyd.readings.memory import MemoryReadingStore
@@ -113,22 +113,22 @@ rows = st.lists(
 def test_the_view_is_what_the_corrections_make_one_after_the_other(
     made: list[Correction], readings: list[Reading]
 ) -> None:
-    assert corrected(view_of(made), readings) == plainly(made, readings)
+    assert corrected(correction_map(made), readings) == plainly(made, readings)
 
 
 @given(lists(), rows)
 def test_undoing_is_as_if_it_had_never_been_made(made: list[Correction], readings: list[Reading]) -> None:
     never = [each for each in made if each.is_active]
-    assert view_of(made) == view_of(never)
+    assert correction_map(made) == correction_map(never)
     for each in reversed(never):  # the latest first: nothing rests on it
         made = undone(made, each.number, "a tester", 2)
-    assert view_of(made).changes_nothing
-    assert corrected(view_of(made), readings) == readings
+    assert correction_map(made).changes_nothing
+    assert corrected(correction_map(made), readings) == readings
 
 
 @given(lists(), rows)
 def test_no_time_is_there_twice_and_all_ascend(made: list[Correction], readings: list[Reading]) -> None:
-    times = [reading.time for reading in corrected(view_of(made), readings)]
+    times = [reading.time for reading in corrected(correction_map(made), readings)]
     assert times == sorted(set(times))
 
 
@@ -136,7 +136,7 @@ def test_no_time_is_there_twice_and_all_ascend(made: list[Correction], readings:
 def test_late_readings_are_corrected_as_if_they_had_been_there(
     made: list[Correction], readings: list[Reading], late: list[Reading]
 ) -> None:
-    view = view_of(made)
+    view = correction_map(made)
     both = sorted({r.time: r for r in [*readings, *late]}.values())
     apart = {r.time: r for r in [*corrected(view, readings), *corrected(view, late)]}
     assert [r.time for r in corrected(view, both)] == sorted(apart)
@@ -144,7 +144,7 @@ def test_late_readings_are_corrected_as_if_they_had_been_there(
 
 @given(lists(), st.integers(0, SPAN - 1), st.integers(1, SPAN))
 def test_reach_holds_where_readings_of_a_range_are_now(made: list[Correction], start: int, length: int) -> None:
-    view = view_of(made)
+    view = correction_map(made)
     low, high = view.reach(start, start + length)
     assert low <= start
     assert start + length <= high
@@ -157,7 +157,7 @@ def test_reach_holds_where_readings_of_a_range_are_now(made: list[Correction], s
 @given(lists(), st.integers(1, SPAN))
 def test_ended_corrections_change_nothing_later(made: list[Correction], until: int) -> None:
     readings = [Reading(time, 1.0) for time in range(2 * SPAN)]
-    found = corrected(view_of(ended(made, until, "x", 1)), readings)
+    found = corrected(correction_map(ended(made, until, "x", 1)), readings)
     assert [r for r in found if r.time >= until] == readings[until:]
 
 
@@ -168,13 +168,13 @@ def test_a_correction_survives_its_json(made: list[Correction]) -> None:
 
 def test_a_range_is_half_open() -> None:
     readings = [Reading(10, 1.0), Reading(20, 1.0), Reading(30, 1.0)]
-    view = view_of([correction(1, "void", 10, 20)])
+    view = correction_map([correction(1, "void", 10, 20)])
     assert corrected(view, readings) == readings[1:]
 
 
 def test_a_scale_leaves_power_factor_and_voltage_and_drops_registers() -> None:
     reading = Reading(10, 2.0, 0.9, 230.0, 0.0, True, 5.0, 6.0, 1.0)
-    view = view_of([correction(1, "scale", 0, 20, factor=-3.0)])
+    view = correction_map([correction(1, "scale", 0, 20, factor=-3.0)])
     (found,) = corrected(view, [reading])
     assert found == Reading(10, -6.0, 0.9, 230.0, 0.0, True)
     assert str(found.Q) == "0.0"  # never -0.0
@@ -183,26 +183,26 @@ def test_a_scale_leaves_power_factor_and_voltage_and_drops_registers() -> None:
 
 def test_factors_that_cancel_out_leave_the_readings_as_measured() -> None:
     reading = Reading(10, 2.0, E_import=6.0)
-    view = view_of([correction(1, "scale", 0, 20, factor=-1.0), correction(2, "scale", 0, 20, factor=-1.0)])
+    view = correction_map([correction(1, "scale", 0, 20, factor=-1.0), correction(2, "scale", 0, 20, factor=-1.0)])
     assert corrected(view, [reading]) == [reading]
 
 
 def test_a_negative_factor_turns_minimum_and_maximum_round() -> None:
-    (segment,) = view_of([correction(1, "scale", 0, 20, factor=-2.0)]).between(0, 20)
+    (segment,) = correction_map([correction(1, "scale", 0, 20, factor=-2.0)]).between(0, 20)
     summary = Summary(0, 3, {"P": (-1.0, 0.0, 4.0), "L1_V": (229.0, 230.0, 231.0)})
     found = segment.corrected_summary(summary)
     assert found.channels == {"P": (-8.0, 0.0, 2.0), "L1_V": (229.0, 230.0, 231.0)}
 
 
 def test_a_value_beyond_what_a_meter_can_mean_is_left_out() -> None:
-    view = view_of([correction(1, "scale", 0, 20, factor=1e6)])
+    view = correction_map([correction(1, "scale", 0, 20, factor=1e6)])
     (found,) = corrected(view, [Reading(10, 1e29, 0.9)])
     assert found == Reading(10, None, 0.9)
 
 
 def test_a_shift_is_isolated_where_it_comes_to_be() -> None:
     readings = [Reading(time, float(time)) for time in range(0, 60, 10)]
-    view = view_of([correction(1, "shift", 0, 20, seconds=35)])
+    view = correction_map([correction(1, "shift", 0, 20, seconds=35)])
     assert [(r.time, r.P) for r in corrected(view, readings)] == [(20, 20.0), (30, 30.0), (35, 0.0), (45, 10.0)]
 
 
@@ -272,9 +272,9 @@ def test_the_oldest_undone_ones_are_forgotten() -> None:
 
 def test_the_scaled_ranges_of_a_series_are_reported_through_batching() -> None:
     class Book:
-        async def views(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
+        async def maps(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
             made = [correction(1, "scale", 100, 200, factor=3.0), correction(2, "void", 150, 160)]
-            return {UTILITY: view_of(made)} if UTILITY in series else {}
+            return {UTILITY: correction_map(made)} if UTILITY in series else {}
 
         async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
             return frozenset({UTILITY}).intersection(series)

@@ -7,7 +7,7 @@ from itertools import accumulate, chain, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.readings.pauses import NEIGHBOURS, spans, usual_intervals
+from cenergyd.readings.pauses import NEIGHBOURS, usual_intervals, valid_seconds
 
 LONGEST = 5400
 RUNS = st.lists(
@@ -49,4 +49,4 @@ def test_a_reading_stands_for_no_longer_than_is_usual_on_a_side(runs: list[tuple
     for before, after in zip(range(len(times)), range(1, len(times) + 1), strict=True):
         near = [usual[each] or 0 for each in (before, after) if pauses[each] <= LONGEST]
         expected.append(min(max(near, default=0), pauses[after]))
-    assert spans(times, LONGEST) == expected
+    assert valid_seconds(times, LONGEST) == expected

@@ -15,11 +15,11 @@ from twisted.internet.task import Clock
 
 from cenergyd.customers.model import Customer, RecentClaims
 from cenergyd.errors import StoreUnavailable
-from cenergyd.readings import recent_rows
+from cenergyd.readings import recent_series
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
-from cenergyd.readings.recent import LONGEST_KEPT, MAX_BYTES, RecentReadings
-from cenergyd.readings.recent_rows import RecentRows
+from cenergyd.readings.recent import MAX_AGE_SECONDS, MAX_BYTES, RecentReadings
+from cenergyd.readings.recent_series import RecentSeries
 from tests.jobs.site import run
 
 SERIAL = "001EC6000001"
@@ -270,11 +270,11 @@ def test_only_what_is_marked_is_kept() -> None:
         run(view.read([OWN, other], NOW, NOW + 900))
         run(view.read([ONE], NOW - 30 * 86400, NOW - 29 * 86400))
     assert len(here.store.reads) == 4
-    assert here.daemons[0].held(OWN) is None
+    assert here.daemons[0].cached(OWN) is None
     run(view.read([ONE], NOW, NOW + 900))
-    assert here.daemons[0].held(ONE) is not None
-    here.clock.advance(LONGEST_KEPT)
-    assert here.daemons[0].held(ONE) is None
+    assert here.daemons[0].cached(ONE) is not None
+    here.clock.advance(MAX_AGE_SECONDS)
+    assert here.daemons[0].cached(ONE) is None
 
 
 def test_whoever_has_read_the_customer_knows_whether_memory_is_current() -> None:
@@ -356,10 +356,10 @@ def test_the_memory_that_is_held_is_bounded_and_counted() -> None:
         after = tracemalloc.take_snapshot()
     finally:
         tracemalloc.stop()
-    files = [tracemalloc.Filter(True, f"*/cenergyd/readings/{each}.py") for each in ("recent", "recent_rows")]
+    files = [tracemalloc.Filter(True, f"*/cenergyd/readings/{each}.py") for each in ("recent", "recent_series")]
     changes = after.filter_traces(files).compare_to(before.filter_traces(files), "filename")
     assert sum(change.size_diff for change in changes) < recent.size < limit
-    assert sum(recent.held(f"001EC6{number:06X}_1") is not None for number in range(100)) > 90
+    assert sum(recent.cached(f"001EC6{number:06X}_1") is not None for number in range(100)) > 90
 
 
 values = st.none() | st.floats(-1e6, 1e6)
@@ -392,10 +392,10 @@ def inside(found: Sequence[Reading], start: int, end: int) -> list[Reading]:
 )
 def test_a_series_holds_what_the_store_holds(changes: Sequence[Any], most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recent_rows, "MAX_ROWS", most)
-        patch.setattr(recent_rows, "SMALL_BLOCK", most // 3)
+        patch.setattr(recent_series, "MAX_READINGS", most)
+        patch.setattr(recent_series, "SMALL_BLOCK", most // 3)
         store = MemoryReadingStore()
-        held = RecentRows(NOW - 3600, NOW + 900, [], NOW)
+        held = RecentSeries(NOW - 3600, NOW + 900, [], NOW)
         for kind, *what in changes:
             if kind == "merge":
                 run(store.write([SeriesReadings(ONE, what[0])]))
@@ -413,7 +413,7 @@ def test_a_series_holds_what_the_store_holds(changes: Sequence[Any], most: int) 
             elif held.start <= NOW + 60 * what[0] <= held.end:
                 before = NOW + 60 * what[0]
                 known, truth = held.last(before), run(store.last([ONE], before)).get(ONE)
-                if isinstance(known, recent_rows.Unknown):
+                if isinstance(known, recent_series.Unknown):
                     held.before = truth
                 else:
                     assert known == truth
@@ -421,7 +421,7 @@ def test_a_series_holds_what_the_store_holds(changes: Sequence[Any], most: int) 
             assert held.first(held.start) == next(iter(held.read(held.start, held.end)), None)
             middle = (held.start + held.end) // 2
             assert held.read(middle, held.end) == run(store.read([ONE], middle, held.end))[ONE]
-            assert held.size >= recent_rows.SERIES_BYTES
+            assert held.size >= recent_series.SERIES_BYTES
 
 
 batches = st.lists(st.builds(SeriesReadings, names, readings), min_size=1, max_size=3)

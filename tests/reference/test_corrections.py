@@ -14,7 +14,7 @@ from cenergyd.customers.model import PendingMark
 from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.jobs.energy.job import update_energy
 from cenergyd.readings.corrected import CorrectedReadings
-from cenergyd.readings.corrections import Correction, CorrectionMap, view_of
+from cenergyd.readings.corrections import Correction, CorrectionMap, correction_map
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import SeriesReadings
 from tests.derivation.memory import MemoryQueue
@@ -31,7 +31,7 @@ class Said:
 
     of: dict[str, CorrectionMap] = attrs.field(factory=dict)
 
-    async def views(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
+    async def maps(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
         return {name: self.of[name] for name in series if name in self.of}
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
@@ -79,8 +79,8 @@ async def test_every_hour_is_that_of_rows_corrected_by_hand(seed: int) -> None:
     half = rng.randrange(len(site.uploads))
     for number, (of, rows) in enumerate(site.uploads):
         if number == half:
-            said.of[name] = view_of([made])
-            await update_energy(customer, *made.hull, context_on(store))
+            said.of[name] = correction_map([made])
+            await update_energy(customer, *made.extent, context_on(store))
         await store.write([SeriesReadings(f"{SERIAL}_{of}", readings_of(rows))])
         first, after = rows[0]["time"], rows[-1]["time"] + 1
         if of == meter and name in said.of:
@@ -88,7 +88,7 @@ async def test_every_hour_is_that_of_rows_corrected_by_hand(seed: int) -> None:
         await update_energy(customer, first, after, context_on(store))
     await compare(store, site, {**site.rows, meter: by_hand(site.rows[meter], made)})
     said.of.clear()
-    await update_energy(customer, *made.hull, context_on(store))
+    await update_energy(customer, *made.extent, context_on(store))
     await compare(store, site, site.rows)
 
 
@@ -111,8 +111,8 @@ async def test_a_whole_site_with_sums_is_that_of_rows_corrected_by_hand(seed: in
     half = rng.randrange(len(site.uploads))
     for number, (of, rows) in enumerate(site.uploads):
         if number == half:
-            said.of[f"{SERIAL}_{meter}"] = view_of([made])
-            await pending.mark([PendingMark(customer.id, *made.hull)])
+            said.of[f"{SERIAL}_{meter}"] = correction_map([made])
+            await pending.mark([PendingMark(customer.id, *made.extent)])
         await daemon.came(of, rows)
         if rng.random() < 0.1:
             await daemon.catch_up()

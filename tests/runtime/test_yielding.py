@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from cenergyd.runtime.yielding import STRETCH, CooperativeYield
+from cenergyd.runtime.yielding import SLICE_SECONDS, CooperativeYield
 
 
 def test_it_gives_way_once_its_stretch_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,9 +14,9 @@ def test_it_gives_way_once_its_stretch_is_over(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("cenergyd.runtime.yielding.perf_counter", lambda: elapsed)
     clock = Clock()
     cooperate = CooperativeYield(clock)
-    elapsed = STRETCH / 2
+    elapsed = SLICE_SECONDS / 2
     assert Deferred.fromCoroutine(cooperate()).called
-    elapsed = STRETCH
+    elapsed = SLICE_SECONDS
     breathing = Deferred.fromCoroutine(cooperate())
     assert not breathing.called
     clock.advance(0)

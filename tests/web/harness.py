@@ -21,7 +21,7 @@ from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.site_state.service import SiteStateService
 from cenergyd.readings.corrected import corrected_store
-from cenergyd.readings.correction_book import CorrectionBook
+from cenergyd.readings.correction_cache import CorrectionCache
 from cenergyd.settings.sections import OutboxSettings, WebSettings
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
@@ -153,7 +153,7 @@ class World:
         self.customers: Any = MongoCustomerStore(mongo) if mongo else SqliteCustomerStore(reactor, database)
         self.documents: Any = MongoDocumentStore(mongo) if mongo else SqliteDocumentStore(reactor, database)
         measured = SqliteReadingStore(reactor, folder / "readings.sqlite")
-        self.readings: Any = corrected_store(measured, CorrectionBook(self.documents, reactor.seconds))
+        self.readings: Any = corrected_store(measured, CorrectionCache(self.documents, reactor.seconds))
         self.settings = WebSettings(**(settings or {}))
         self.sessions_per_token = sessions_per_token
         self.page_size = page_size

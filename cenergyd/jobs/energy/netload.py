@@ -21,10 +21,10 @@ from cenergyd.jobs.neighbours import NeighbourReader, ReadRows
 from cenergyd.jobs.open_hour import HoursReader, OpenHour, newest_of, newest_reading, stays_open, without
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.points import window_fields
-from cenergyd.jobs.rollups.usual_interval import LONGEST_PAUSE, expected_by_spans
+from cenergyd.jobs.rollups.usual_interval import LONGEST_PAUSE, expected_by_validity
 from cenergyd.jobs.windows import widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading, series_name
-from cenergyd.readings.pauses import spans
+from cenergyd.readings.pauses import valid_seconds
 from cenergyd.readings.signs import negated
 from cenergyd.readings.store import ReadingStore
 
@@ -153,13 +153,13 @@ def _points(customer: Customer, reach: Window, rows: dict[str, list[Reading]], z
         if place.start <= reading.time < place.end and reading.P is not None
     ]
     columns = ReadingColumns(utility_readings(customer, reach, rows))
-    known = spans(times, LONGEST_PAUSE)
+    known = valid_seconds(times, LONGEST_PAUSE)
     points = []
     for window in windows(*reach, RESOLUTION, zone):
         part = columns.part(*window)
         if part is not None:
             inside = known[bisect_left(times, window.start) : bisect_left(times, window.end)]
-            fields = window_fields(window, part, expected_by_spans(window, inside))
+            fields = window_fields(window, part, expected_by_validity(window, inside))
             points.append(FieldPoint(window.start, {name: fields[name] for name in FIELDS if name in fields}))
     return points
 

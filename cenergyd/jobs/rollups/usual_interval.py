@@ -15,7 +15,7 @@ from statistics import median_low
 
 from cenergyd.customers.model import Window
 from cenergyd.readings.interval import LONGEST_INTERVAL, near_clock_interval
-from cenergyd.readings.pauses import spans, usual_intervals
+from cenergyd.readings.pauses import usual_intervals, valid_seconds
 
 ENOUGH_READINGS = 4
 """Minimum number of readings in an hour that determine its usual interval; fewer may be the remainder of many."""
@@ -34,12 +34,12 @@ def expected_readings(window: Window, interval: int) -> int:
     return max(1, round((window.end - window.start) / interval))
 
 
-def expected_by_spans(window: Window, stand_for: Sequence[int]) -> int | None:
-    """The number of readings that a window would have, from how long each existing one is valid (:func:`spans`), s; None if unknown."""
-    covered = sum(stand_for)
+def expected_by_validity(window: Window, valid: Sequence[int]) -> int | None:
+    """The number of readings that a window would have, from how long each existing one is valid (:func:`valid_seconds`); None if unknown."""
+    covered = sum(valid)
     if not covered:
         return None
-    return max(1, round(len(stand_for) * max(1.0, (window.end - window.start) / covered)))
+    return max(1, round(len(valid) * max(1.0, (window.end - window.start) / covered)))
 
 
 def hour_interval(times: Sequence[int]) -> int:
@@ -96,9 +96,9 @@ class Pauses:
 
     def __init__(self, times: Sequence[int]) -> None:
         self._times = times
-        self._stand_for = spans(times, LONGEST_PAUSE)
+        self._valid = valid_seconds(times, LONGEST_PAUSE)
 
     def expected(self, window: Window) -> int | None:
         """The number of readings that a window would have; None if unknown."""
         first, last = bisect_left(self._times, window.start), bisect_left(self._times, window.end)
-        return expected_by_spans(window, self._stand_for[first:last])
+        return expected_by_validity(window, self._valid[first:last])

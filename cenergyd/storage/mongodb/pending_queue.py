@@ -276,7 +276,7 @@ class MongoPendingQueue:
         return PendingSummary(max(0, waiting + claimed - both), min(oldest, default=None))
 
     def _merged(self) -> dict[str, object]:
-        """The hull of the working and the pending window, for an update by pipeline."""
+        """The smallest window that holds the working and the pending one, for an update by pipeline."""
         fields = self._fields
         return {
             fields.work_start: {"$min": [f"${fields.start}", f"${fields.work_start}"]},

@@ -131,7 +131,7 @@ class PowerPages:
     async def _corrected(self, customer: Customer) -> list[tuple[int, int]]:
         """Ranges of readings that a correction changes, at any time: the chart can be moved."""
         found = await corrections_of(self._context, customer, role_tracks(customer, 0, LATEST), 0, LATEST)
-        return sorted({each.correction.hull for own in found for each in own})
+        return sorted({each.correction.extent for own in found for each in own})
 
     async def _table(self, customer: Customer, span: ChartRange, zone: ZoneInfo, original: bool) -> dict[str, object]:
         tracks = role_tracks(customer, span.start, span.end)

@@ -11,7 +11,7 @@ from cenergyd.derivation.corrections import Corrector, Listed, Wanted
 from cenergyd.jobs.doctor.corrected import MOST, correction_findings
 from cenergyd.jobs.doctor.report import doctor
 from cenergyd.readings.corrected import corrected_store
-from cenergyd.readings.correction_book import CorrectionBook
+from cenergyd.readings.correction_cache import CorrectionCache
 from cenergyd.readings.corrections import LATEST, Correction
 from cenergyd.readings.model import Reading
 from tests.jobs.conftest import SERIAL, World
@@ -46,7 +46,7 @@ def test_many_are_counted() -> None:
 async def test_the_report_lists_those_of_its_time(world: World) -> None:
     customer = await world.customer({})
     documents = world.context.documents
-    readings = corrected_store(world.context.readings, CorrectionBook(documents, time.monotonic))
+    readings = corrected_store(world.context.readings, CorrectionCache(documents, time.monotonic))
     for meter in "12":
         await world.write(meter, [Reading(NOW - 60 * k, P=1.0) for k in range(300, 0, -1)])
     corrector = Corrector(customers=world.context.customers, readings=readings, documents=documents)

@@ -19,7 +19,7 @@ from cenergyd.jobs.energy.role_power import RolePowerReader
 from cenergyd.jobs.rollups.report import charges_of
 from cenergyd.jobs.tariff.parsing import tariff_from_json
 from cenergyd.readings.corrected import CorrectedReadings
-from cenergyd.readings.corrections import Correction, CorrectionMap, view_of
+from cenergyd.readings.corrections import Correction, CorrectionMap, correction_map
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.jobs.site import HORIZON, SERIAL, context_on, customer_in, run
@@ -90,7 +90,7 @@ def test_the_other_meter_may_go_on_while_one_is_silent() -> None:
 
 
 def scaled(start: int, end: int) -> CorrectionMap:
-    return view_of(
+    return correction_map(
         [
             Correction(
                 number=1, kind="scale", start=start, end=end, reason="x", customer_id="c", by="x", at=1, factor=2.0
@@ -105,7 +105,7 @@ class Scaled:
     def __init__(self, start: int, end: int) -> None:
         self._view = scaled(start, end)
 
-    async def views(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
+    async def maps(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
         return {name: self._view for name in series if name == f"{SERIAL}_4"}
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:

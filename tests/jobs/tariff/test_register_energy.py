@@ -17,7 +17,7 @@ from cenergyd.jobs.tariff.model import Period
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_to_json
 from cenergyd.jobs.tariff.register_energy import by_registers
 from cenergyd.readings.corrected import corrected_store
-from cenergyd.readings.corrections import Correction, CorrectionMap, view_of
+from cenergyd.readings.corrections import Correction, CorrectionMap, correction_map
 from cenergyd.readings.model import Reading
 from tests.jobs.site import UTILITY, context_on, customer_in, run, store_with
 
@@ -182,8 +182,8 @@ def test_one_scaled_reading_is_billed_by_its_power() -> None:
     )
 
     class Book:
-        async def views(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
-            return {UTILITY: view_of([made])} if UTILITY in series else {}
+        async def maps(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
+            return {UTILITY: correction_map([made])} if UTILITY in series else {}
 
         async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
             return frozenset({UTILITY}).intersection(series)

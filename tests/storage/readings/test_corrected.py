@@ -13,7 +13,7 @@ from pytest import approx
 
 from cenergyd.errors import Incompatible
 from cenergyd.readings.corrected import CorrectedReadings, as_measured, ever_corrected
-from cenergyd.readings.corrections import KINDS, Correction, CorrectionMap, corrected, view_of, with_correction
+from cenergyd.readings.corrections import KINDS, Correction, CorrectionMap, corrected, correction_map, with_correction
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import CHANNELS, Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore
@@ -30,7 +30,7 @@ class Known:
 
     given: Mapping[str, CorrectionMap]
 
-    async def views(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
+    async def maps(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
         return {name: self.given[name] for name in series if name in self.given}
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
@@ -96,7 +96,7 @@ async def test_it_answers_as_if_the_corrected_readings_were_stored(
     limit: int,
 ) -> None:
     name, other = f"CORRECTED{next(numbers)}_1", f"PLAIN{next(numbers)}_2"
-    view = view_of(made)
+    view = correction_map(made)
     plain = [Reading(T0 + 30, 5.0)]
     expected = MemoryReadingStore()
     await expected.write([SeriesReadings(name, corrected(view, kept)), SeriesReadings(other, plain)])

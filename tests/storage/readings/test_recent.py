@@ -53,7 +53,7 @@ async def test_memory_has_what_the_store_has(store: ReadingStore, steps: Sequenc
     everything = (names, NOW - 1200, NOW + 1300)
     await recent.view.read(*everything)
     assert await recent.view.last(names) == {}
-    before = recent.asked
+    before = recent.from_store
     for kind, *what in steps:
         if kind == "write":
             await recent.view.write([SeriesReadings(*each) for each in zip(names, what, strict=True)])
@@ -66,4 +66,4 @@ async def test_memory_has_what_the_store_has(store: ReadingStore, steps: Sequenc
     assert await recent.view.first(names, asked[0]) == await store.first(names, asked[0])
     assert await recent.view.last(names) == await store.last(names)
     assert await recent.view.first(names, asked[1]) == await store.first(names, asked[1])
-    assert recent.asked == before
+    assert recent.from_store == before

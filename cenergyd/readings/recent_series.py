@@ -1,6 +1,6 @@
-"""The newest readings of one series, as a store is known to hold them over a range of time. Pure.
+"""The newest readings of one series over a range of times, known to agree with the store. Pure.
 
-They are kept packed, in blocks that follow each other in time: a reading takes a sixth of the memory of its objects.
+They are packed in consecutive blocks of time: a packed reading takes a sixth of the memory of its objects.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from cenergyd.readings.checks import LATEST
 from cenergyd.readings.merging import merged_reading
 from cenergyd.readings.model import Reading, new_reading
 
-KEPT_SECONDS = 4 * 3600
-"""Seconds before the newest reading that are kept: the jobs read two hours before the hour that has ended."""
-MAX_ROWS = 1500
-"""Readings of one series: a logger that logs more often than once in ten seconds is remembered for a shorter time."""
+CACHED_SECONDS = 4 * 3600
+"""Readings of this many seconds before the newest one are cached: the jobs read two hours before the hour that has ended."""
+MAX_READINGS = 1500
+"""Maximum readings of one series: of a logger that logs more often than once in ten seconds a shorter time is cached."""
 SMALL_BLOCK = 8
-"""A last block with fewer readings is packed again with those that follow it, so that there are not many small ones."""
+"""If the last block has fewer readings, later ones are packed together with it, so that there are not many small blocks."""
 SERIES_BYTES = 700
-"""What a series takes in memory beside its blocks."""
+"""Memory of a series besides its blocks."""
 BLOCK_BYTES = 250
-"""What a block takes in memory beside its packed readings."""
+"""Memory of a block besides its packed readings."""
 
 
 class Unknown:
-    """Nobody has looked for the reading before those that are held."""
+    """The reading before the cached ones has not been looked up."""
 
 
 UNKNOWN = Unknown()
@@ -48,7 +48,7 @@ def _packed(readings: Sequence[Reading]) -> _Block:
     return _Block(readings[0].time, readings[-1].time, len(readings), msgpack.packb(readings))
 
 
-class RecentRows:
+class RecentSeries:
     """The readings of a series with ``start <= time < end``: the store holds these and no others.
 
     :ivar end: LATEST if the store has no later readings either.
@@ -70,8 +70,8 @@ class RecentRows:
         self._trim()
 
     @property
-    def rows(self) -> int:
-        """How many readings are held."""
+    def length(self) -> int:
+        """Number of readings."""
         return sum(block.length for block in self._blocks)
 
     def holds(self, start: int, end: int) -> bool:
@@ -79,7 +79,7 @@ class RecentRows:
         return self.start <= start and end <= self.end
 
     def read(self, start: int, end: int) -> list[Reading]:
-        """The readings of a range that is held."""
+        """The readings of a range for which :meth:`holds` is true."""
         found: list[Reading] = []
         for block in self._blocks:
             if block.last < start:
@@ -101,16 +101,16 @@ class RecentRows:
         return self.before
 
     def newest(self) -> Reading | Unknown | None:
-        """The series' last reading of all, if it is known that there are no later ones than those that are held."""
+        """The series' last reading of all, UNKNOWN if there may be later ones than those in memory."""
         return self.last(LATEST) if self.end == LATEST else UNKNOWN
 
     def nothing_after(self, newest: Reading) -> None:
-        """The store said which reading is the last of all."""
+        """Record which reading is the last of all, as read from the store."""
         if self.start <= newest.time < self.end:
             self.end = LATEST
 
     def first(self, since: int) -> Reading | None:
-        """The first reading from a time on that is held; None if none is."""
+        """The first reading in memory from a time on; None if there is none."""
         for block in self._blocks:
             if block.last >= since:
                 readings = block.readings()
@@ -118,7 +118,7 @@ class RecentRows:
         return None
 
     def merge(self, readings: Iterable[Reading]) -> None:
-        """Readings that were written, in the order in which they were given (see :meth:`ReadingStore.write`)."""
+        """Apply a write of readings, in the order in which they were given (see :meth:`ReadingStore.write`)."""
         new: dict[int, Reading] = {}
         for reading in readings:
             time = reading[0]
@@ -139,7 +139,7 @@ class RecentRows:
         self._trim()
 
     def replace(self, start: int, end: int, readings: Sequence[Reading]) -> None:
-        """The readings of a range were replaced by these."""
+        """Apply a replacement of a range by these readings."""
         if start < self.start:
             self.before = UNKNOWN
         low, high = max(start, self.start), min(end, self.end)
@@ -151,20 +151,20 @@ class RecentRows:
         self._trim()
 
     def extend(self, start: int, end: int, readings: Sequence[Reading]) -> None:
-        """Add a range that was read from the store and meets what is held on one side or both."""
+        """Add a range that was read from the store and is adjacent to, or overlaps, the present one."""
         if start < self.start:
             self.before = UNKNOWN
-        held = {each.time: each for block in self._blocks for each in block.readings()}
-        held = {time: each for time, each in held.items() if not start <= time < end}
-        held |= {each.time: each for each in readings}
+        merged = {each.time: each for block in self._blocks for each in block.readings()}
+        merged = {time: each for time, each in merged.items() if not start <= time < end}
+        merged |= {each.time: each for each in readings}
         self.start, self.end = min(self.start, start), max(self.end, end)
         self._blocks.clear()
         self.size = SERIES_BYTES
-        self._append([held[time] for time in sorted(held)])
+        self._append([merged[time] for time in sorted(merged)])
         self._trim()
 
     def shorten(self) -> bool:
-        """Forget all but the last block. False if there is no more than that."""
+        """Drop all but the last block. False if there is only one."""
         if len(self._blocks) < 2:
             return False
         self._forget(len(self._blocks) - 1)
@@ -178,13 +178,13 @@ class RecentRows:
         self._add(len(self._blocks), readings)
 
     def _insert(self, readings: Sequence[Reading]) -> None:
-        """Put readings where a cut has made room for them."""
+        """Insert readings where :meth:`_cut` has removed blocks."""
         if readings:
             place = bisect_left(self._blocks, readings[0].time, key=lambda block: block.first)
             self._add(place, readings)
 
     def _cut(self, start: int, end: int) -> dict[int, Reading]:
-        """Take out the blocks that have readings in a range."""
+        """Remove the blocks that have readings in a range; returns all their readings by time."""
         found: dict[int, Reading] = {}
         for number in reversed(range(len(self._blocks))):
             block = self._blocks[number]
@@ -203,28 +203,28 @@ class RecentRows:
         return block
 
     def _trim(self) -> None:
-        """Forget what is older than KEPT_SECONDS or more than MAX_ROWS."""
-        oldest = self._blocks[-1].last - KEPT_SECONDS if self._blocks else self.start
-        rows, old = 0, 0
+        """Drop blocks older than CACHED_SECONDS or beyond MAX_READINGS."""
+        oldest = self._blocks[-1].last - CACHED_SECONDS if self._blocks else self.start
+        count, old = 0, 0
         for number in reversed(range(len(self._blocks))):
-            if rows >= MAX_ROWS or self._blocks[number].last < oldest:
+            if count >= MAX_READINGS or self._blocks[number].last < oldest:
                 old = number + 1
                 break
-            rows += self._blocks[number].length
+            count += self._blocks[number].length
         if old:
             self._forget(old)
-        if rows > 2 * MAX_ROWS:
+        if count > 2 * MAX_READINGS:
             self._halve()
 
     def _halve(self) -> None:
         """Keep the newest readings of a large first block."""
         readings = self._pop(0).readings()
-        self.before = readings[-MAX_ROWS - 1]
+        self.before = readings[-MAX_READINGS - 1]
         self.start = self.before.time + 1
-        self._add(0, readings[-MAX_ROWS:])
+        self._add(0, readings[-MAX_READINGS:])
 
     def _forget(self, blocks: int) -> None:
-        """Forget the oldest blocks."""
+        """Drop the oldest blocks."""
         for _ in range(blocks):
             last = self._pop(0)
         self.before = last.readings()[-1]

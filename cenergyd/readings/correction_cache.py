@@ -2,7 +2,7 @@
 
 Each series' corrections are one document. Another document names the series that changed most recently; from its version a daemon
 knows whether it has missed a change. That document is read at most every few seconds, and once after every claim of work
-(:meth:`CorrectionBook.refresh`): a change is stored before the times that it affects are marked, so the daemon that claims these
+(:meth:`CorrectionCache.refresh`): a change is stored before the times that it affects are marked, so the daemon that claims these
 times reads with that change applied.
 """
 
@@ -16,11 +16,11 @@ from twisted.internet.defer import DeferredLock
 from cenergyd.documents.kinds import CORRECTIONS, CORRECTIONS_CHANGED
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict
-from cenergyd.readings.corrections import Correction, CorrectionMap, of_body, view_of
+from cenergyd.readings.corrections import Correction, CorrectionMap, correction_map, of_body
 
 REFRESH_SECONDS = 5.0
 """Seconds by which displayed values may lag behind a change made in another daemon."""
-MAX_VIEWS = 5000
+MAX_MAPS = 5000
 """Series whose corrections are kept in memory; of the others only the names are kept."""
 _RECENT = 200
 _KEY = "all"
@@ -28,7 +28,7 @@ _PAGE = 500
 _TRIES = 20
 
 
-class CorrectionBook:
+class CorrectionCache:
     """Reads corrections and caches what has not changed. Methods raise StoreUnavailable.
 
     :param seconds: a clock, of which only differences are used.
@@ -41,18 +41,18 @@ class CorrectionBook:
         self._refreshed_at: float | None = None
         self._version = -1
         self._of_serial: dict[str, set[str]] = {}
-        self._views: OrderedDict[str, CorrectionMap] = OrderedDict()
+        self._maps: OrderedDict[str, CorrectionMap] = OrderedDict()
 
     @property
     def knows_any(self) -> bool:
         """Whether any series is known to have, or have had, corrections."""
         return bool(self._of_serial)
 
-    async def views(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
-        """Those of the series that have active corrections."""
+    async def maps(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
+        """The combined corrections of those of the series that have active ones, by series."""
         names = await self.ever_corrected(series)
-        found = {name: await self._view(name) for name in series if name in names} if names else {}
-        return {name: view for name, view in found.items() if not view.changes_nothing}
+        found = {name: await self._map(name) for name in series if name in names} if names else {}
+        return {name: found for name, found in found.items() if not found.changes_nothing}
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
         """Those of the series that have, or had, corrections."""
@@ -62,9 +62,9 @@ class CorrectionBook:
         return frozenset(name for name in series if name in self._of_serial.get(serial_of(name), ()))
 
     async def of_serial(self, serial: str) -> dict[str, CorrectionMap]:
-        """The meters of a logger that have active corrections."""
+        """The combined corrections of those of a logger's meters that have active ones, by series."""
         await self._refresh_if_due()
-        return await self.views(sorted(self._of_serial.get(serial, ())))
+        return await self.maps(sorted(self._of_serial.get(serial, ())))
 
     async def refresh(self) -> None:
         """Read every change that is stored by now."""
@@ -84,11 +84,11 @@ class CorrectionBook:
         names: list[str] = list(document.body["series"])[-(version - self._version) :] if document is not None else []
         if self._version < 0 or version - self._version > len(names):
             await self._learn_all()
-            self._views.clear()
+            self._maps.clear()
         else:
             for name in names:
                 self._of_serial.setdefault(serial_of(name), set()).add(name)
-                self._views.pop(name, None)
+                self._maps.pop(name, None)
         self._version = version
 
     async def _refresh_if_due(self) -> None:
@@ -108,20 +108,20 @@ class CorrectionBook:
             after = page[-1].key
         self._of_serial = found
 
-    async def _view(self, name: str) -> CorrectionMap:
-        while name not in self._views:
+    async def _map(self, name: str) -> CorrectionMap:
+        while name not in self._maps:
             version = self._version
-            view = view_of(corrections_in(await self.documents.get(CORRECTIONS, name)))
+            found = correction_map(corrections_in(await self.documents.get(CORRECTIONS, name)))
             if version == self._version:  # otherwise it may be older than a change noticed meanwhile
-                self._views[name] = view
-                if len(self._views) > MAX_VIEWS:
-                    self._views.popitem(last=False)
-                return view
-        return self._views[name]
+                self._maps[name] = found
+                if len(self._maps) > MAX_MAPS:
+                    self._maps.popitem(last=False)
+                return found
+        return self._maps[name]
 
 
-async def tell_changed(documents: DocumentStore, series: Iterable[str]) -> None:
-    """Tell every daemon that the corrections of series have changed. Raises StoreUnavailable, Conflict."""
+async def announce_corrections(documents: DocumentStore, series: Iterable[str]) -> None:
+    """Announce to every daemon that the corrections of series have changed. Raises StoreUnavailable, Conflict."""
     for name in series:
         for tries_left in reversed(range(_TRIES)):
             document = await documents.get(CORRECTIONS_CHANGED, _KEY)

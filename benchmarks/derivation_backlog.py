@@ -129,7 +129,7 @@ async def measure(reactor: Any, kind: str, days: int, *, traced: bool) -> None:
         pauses, began = Pauses(reactor), time.perf_counter()
         await drained(reactor, deriving, stores)
         seconds, told = time.perf_counter() - began, pauses.stop()
-        assert deriving.status.derived_points == minutes, deriving.status
+        assert deriving.status.derived_readings == minutes, deriving.status
         series = f"{SERIAL}_missing_meter"
         windows = await stores.readings.summarise([series], T0 - T0 % 86400, end, 86400)
         assert sum(window.readings for window in windows[series]) == minutes

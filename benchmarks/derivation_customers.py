@@ -97,7 +97,7 @@ async def measured(reactor: Any, chosen: argparse.Namespace, some: int, all_of_t
                 profile.disable()
             seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
             told, count = pauses.stop(), len(active)
-            assert service.status.derived_points >= count * (number + 1), service.status
+            assert service.status.derived_readings >= count * (number + 1), service.status
             print(
                 f"round {number + 1}: {count} of {all_of_them} customers in {seconds:.2f} s, "
                 f"{1000 * cpu / count:.3f} ms of this process each; {told}"

@@ -22,7 +22,7 @@ from cenergyd.commands.common import (
     utc_text,
 )
 from cenergyd.customers.model import Customer
-from cenergyd.derivation.corrections import Corrector, Listed, Wanted
+from cenergyd.derivation.corrections import CorrectionRequest, Corrector, Listed
 from cenergyd.errors import InvalidField
 from cenergyd.readings.corrected import as_measured
 from cenergyd.readings.corrections import effect
@@ -166,7 +166,7 @@ def show_readings(
 
 
 def _add(source: SettingsSource, kind: str, customer: str, serial: str, given: _Given) -> None:
-    wanted = Wanted(kind=kind, serial=serial.upper(), **given)
+    wanted = CorrectionRequest(kind=kind, serial=serial.upper(), **given)
 
     async def work(stores: Stores, found: Customer) -> Listed:
         return await _corrector(stores).add(found, wanted, _author(), _now())

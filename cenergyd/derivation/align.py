@@ -31,10 +31,10 @@ def align(role_readings: Mapping[Role, Sequence[Reading]], tolerance: int) -> li
     our_times = [reading[0] for reading in ours]
     their_times = [reading[0] for reading in theirs]
     if our_times == their_times:
-        return _together(first, second, our_times, ours, theirs)
-    pairs = list(mutual(our_times, their_times, tolerance))
+        return _aligned_readings(first, second, our_times, ours, theirs)
+    pairs = list(mutual_nearest(our_times, their_times, tolerance))
     times = [min(our_times[i], their_times[j]) for i, j in pairs]
-    return _together(first, second, times, [ours[i] for i, _ in pairs], [theirs[j] for _, j in pairs])
+    return _aligned_readings(first, second, times, [ours[i] for i, _ in pairs], [theirs[j] for _, j in pairs])
 
 
 def unmatched(
@@ -59,7 +59,7 @@ def _two_roles(role_readings: Mapping[Role, Sequence[Reading]]) -> tuple[Role, R
     return present[0], present[1]
 
 
-def mutual(ours: Sequence[int], theirs: Sequence[int], tolerance: int) -> Iterable[tuple[int, int]]:
+def mutual_nearest(ours: Sequence[int], theirs: Sequence[int], tolerance: int) -> Iterable[tuple[int, int]]:
     """The positions of times that are each other's nearest and within the tolerance, both ascending."""
     if not ours or not theirs:
         return
@@ -80,7 +80,7 @@ def _nearest(times: Sequence[int], others: Sequence[int]) -> list[int]:
     return found
 
 
-def _together(
+def _aligned_readings(
     first: Role, second: Role, times: Sequence[int], ours: Sequence[Reading], theirs: Sequence[Reading]
 ) -> list[AlignedReading]:
     nothing = repeat(None, len(times))

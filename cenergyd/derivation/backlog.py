@@ -22,7 +22,7 @@ from cenergyd.runtime.yielding import CooperativeYield
 
 CONCURRENT_BACKLOGS = 2
 """Customers whose backlogs are derived at the same time, beside everybody's new readings."""
-TELL_EVERY = 2.0
+REPORT_SECONDS = 2.0
 """Seconds between progress reports."""
 
 
@@ -31,7 +31,7 @@ class Backlog:
     """A claimed task with a long window, and its results so far."""
 
     task: Task
-    bodies: Mapping[str, Mapping[str, object]]
+    earlier: Mapping[str, Mapping[str, object]]
     """The results of earlier derivations."""
     committer: Committer
     deriver: Deriver
@@ -39,14 +39,14 @@ class Backlog:
     sums: SumDeriver
     clock: Timers
     _sum: Derivation = attrs.field(default=Derivation(None, 0, None, Gaps()), init=False)
-    _told_at: float = attrs.field(default=0.0, init=False)
+    _reported_at: float = attrs.field(default=0.0, init=False)
 
     async def run(self, limit: int, stopping: Callable[[], bool]) -> None:
         """Derive to the end, or until the claim is lost, a plugin fails, or ``stopping()`` is true; the rest is then released.
 
         :param limit: readings of each series held in memory at once.
         """
-        self._told_at = self.clock.seconds()
+        self._reported_at = self.clock.seconds()
         self.task.in_parts = True
         if self.task.sums and not await self._add_up(stopping):
             return
@@ -54,9 +54,9 @@ class Backlog:
             if not await self._all_chunks(limit, stopping):
                 return
         except PluginFailed as error:
-            await self.committer.fail(TaskResult(self.task, failure=error), self.bodies)
+            await self.committer.fail(TaskResult(self.task, failure=error), self.earlier)
             return
-        await self.committer.commit([TaskResult(self.task, [self._sum])], self.bodies)
+        await self.committer.commit([TaskResult(self.task, [self._sum])], self.earlier)
 
     async def _add_up(self, stopping: Callable[[], bool]) -> bool:
         if not await self.sums.run(self.task, stopping):
@@ -70,8 +70,8 @@ class Backlog:
 
     async def _all_chunks(self, limit: int, stopping: Callable[[], bool]) -> bool:
         task, tolerance = self.task, self.deriver.tolerance
-        reached = reached_before(self.bodies.get(task.customer_id))
-        breather = CooperativeYield(self.clock, 0)
+        reached = reached_before(self.earlier.get(task.customer_id))
+        cooperate = CooperativeYield(self.clock, 0)
         for segment in task.segments:
             async for chunk in chunks(
                 self.readings, self.deriver, task.work.customer, segment, limit=limit, reached=reached
@@ -85,13 +85,13 @@ class Backlog:
                 if stopping():
                     await self.committer.queue.postpone([task.work], int(self.clock.seconds()))
                     return False
-                await breather()
+                await cooperate()
         return True
 
     async def _store_progress(self, up_to: int) -> None:
-        if self.clock.seconds() - self._told_at >= TELL_EVERY:
-            self._told_at = self.clock.seconds()
-            await self.committer.store_progress(TaskResult(self.task, [self._sum]), up_to, self.bodies)
+        if self.clock.seconds() - self._reported_at >= REPORT_SECONDS:
+            self._reported_at = self.clock.seconds()
+            await self.committer.store_progress(TaskResult(self.task, [self._sum]), up_to, self.earlier)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -107,20 +107,20 @@ class Backlogs:
     retry_seconds: float
     """Seconds until a task that could not be started is claimed again."""
 
-    async def begin(self, task: Task, bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def begin(self, task: Task, earlier: Mapping[str, Mapping[str, object]]) -> None:
         """Start it in the background, or release it if too many run."""
         status = self.committer.status
         if self.runner.stopping or status.backlogs >= CONCURRENT_BACKLOGS:
-            await self.runner.give_back([task], self.clock.seconds() + self.retry_seconds)
+            await self.runner.release([task], self.clock.seconds() + self.retry_seconds)
             return
         status.backlogs += 1
-        self.runner.start(self.runner.guarded([task], self._run(task, bodies)))
+        self.runner.start(self.runner.guarded([task], self._run(task, earlier)))
 
-    async def _run(self, task: Task, bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def _run(self, task: Task, earlier: Mapping[str, Mapping[str, object]]) -> None:
         try:
             backlog = Backlog(
                 task=task,
-                bodies=bodies,
+                earlier=earlier,
                 committer=self.committer,
                 deriver=self.deriver,
                 readings=self.readings,

@@ -77,18 +77,18 @@ class FollowingJobs(Protocol):
         ...
 
 
-def nobody_listens(_customer_id: str) -> None:
-    """Does nothing; for when nobody needs to be notified."""
+def ignore_customer(_customer_id: str) -> None:
+    """Does nothing, for callers that need no notification."""
 
 
 @attrs.define
 class DerivationStatus:
-    """Counts for metrics and the API."""
+    """Counts for the metrics and the API."""
 
     last_tick: float | None = None
     """When the last pass ended, UTC seconds."""
-    derived_points: int = 0
-    """Readings computed since the start, including those that were already stored."""
+    derived_readings: int = 0
+    """Readings computed since the start, including those that were stored already."""
     failures: Counter[str] = attrs.field(factory=Counter)
     """Failed windows by plugin."""
     claims_lost: int = 0
@@ -116,13 +116,13 @@ class Committer:
     """Seconds until a claim expires."""
     retry_seconds: int
     status: DerivationStatus
-    derived: Callable[[str], None] = nobody_listens
+    derived: Callable[[str], None] = ignore_customer
     """Called with the id of each customer whose computed readings have changed."""
     jobs: FollowingJobs | None = None
     _failing: OrderedDict[str, tuple[str, int, int]] = attrs.field(factory=OrderedDict, init=False)
 
-    async def held(self, tasks: Sequence[Task]) -> list[Task]:
-        """The tasks whose claim this daemon still holds; older claims are renewed."""
+    async def still_claimed(self, tasks: Sequence[Task]) -> list[Task]:
+        """The tasks that are still claimed by this daemon; older claims are renewed."""
         now = self.clock.seconds()
         kept = []
         for task in tasks:
@@ -135,24 +135,24 @@ class Committer:
                 self._lost(task)
         return kept
 
-    async def commit(self, results: Sequence[TaskResult], bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def commit(self, results: Sequence[TaskResult], earlier: Mapping[str, Mapping[str, object]]) -> None:
         """Write whole windows, hand them over and store their status.
 
-        :param bodies: the results of earlier derivations, by customer id.
+        :param earlier: the results of earlier derivations, by customer id.
         """
-        held = {id(task) for task in await self.held([done.task for done in results])}
+        held = {id(task) for task in await self.still_claimed([done.task for done in results])}
         ours = [done for done in results if id(done.task) in held]
         ours = await self._written(ours)
         succeeded = [done for done in ours if done.failure is None]
         failed = [done for done in ours if done.failure is not None]
         await self._mark_jobs([done for done in failed if self._is_new_result(done)])
-        await self._hand_over(succeeded, bodies)
+        await self._hand_over(succeeded, earlier)
         await self._fail(failed)
-        await self._store_status([(done, self._outcome(done)) for done in failed], bodies)
+        await self._store_status([(done, self._outcome(done)) for done in failed], earlier)
 
     async def commit_part(self, task: Task, derivation: Derivation, start: int, end: int, rest: int) -> bool:
         """Write one chunk of a long window; the work shrinks to the times from ``rest`` on. False if the claim is lost."""
-        if not await self.held([task]):
+        if not await self.still_claimed([task]):
             return False
         await self._write([derivation])
         await self.job_queue.mark([PendingMark(task.customer_id, start, end)])
@@ -167,15 +167,15 @@ class Committer:
         await self.queue.mark([PendingMark(task.customer_id, start, end)])
         return False
 
-    async def fail(self, done: TaskResult, bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def fail(self, done: TaskResult, earlier: Mapping[str, Mapping[str, object]]) -> None:
         """Record that a long window failed at its present position."""
         await self._fail([done])
-        await self._store_status([(done, self._outcome(done))], bodies)
+        await self._store_status([(done, self._outcome(done))], earlier)
 
-    async def store_progress(self, done: TaskResult, up_to: int, bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def store_progress(self, done: TaskResult, up_to: int, earlier: Mapping[str, Mapping[str, object]]) -> None:
         """Store the progress of a long window."""
         outcome = self._outcome(done)
-        await self._store_status([(done, attrs.evolve(outcome, done=min(up_to, outcome.end)))], bodies)
+        await self._store_status([(done, attrs.evolve(outcome, done=min(up_to, outcome.end)))], earlier)
 
     async def _written(self, results: Sequence[TaskResult]) -> list[TaskResult]:
         """Write together; if the store rejects the write, find the customer that causes it so that others are not affected."""
@@ -203,12 +203,12 @@ class Committer:
         work = done.task.work
         return reach(work.customer, work.start, work.end, self.tolerance)
 
-    async def _hand_over(self, succeeded: Sequence[TaskResult], bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def _hand_over(self, succeeded: Sequence[TaskResult], earlier: Mapping[str, Mapping[str, object]]) -> None:
         """End the claims, store the results and hand the windows over to the jobs, all in the same write."""
         if not succeeded:
             return
         works = [done.task.work for done in succeeded]
-        results = [self._result(done, self._outcome(done), bodies) for done in succeeded]
+        results = [self._result(done, self._outcome(done), earlier) for done in succeeded]
         until = [self._lasts_until(done.task) for done in succeeded]
         ended = await self._ended(works, [self._reach(done) for done in succeeded], results, until)
         lost = [work for work, ours in zip(works, ended, strict=True) if not ours]
@@ -224,7 +224,7 @@ class Committer:
             await self.queue.mark([PendingMark(work.customer.id, work.start, work.end) for work in lost])
 
     def _lasts_until(self, task: Task) -> float:
-        """When a claim expires under which the jobs may run. 0: they may not, because others may run jobs of the customer at the same time."""
+        """When a claim expires, UTC seconds, if the jobs may run under it; 0 if they may not, because other jobs of the customer may run at the same time."""
         return 0.0 if task.in_parts or task.work.jobs_waiting else task.renewed_at + self.ttl
 
     async def _ended(
@@ -271,15 +271,15 @@ class Committer:
             )  # fmt: skip
 
     async def _store_status(
-        self, results: Sequence[tuple[TaskResult, Outcome]], bodies: Mapping[str, Mapping[str, object]]
+        self, results: Sequence[tuple[TaskResult, Outcome]], earlier: Mapping[str, Mapping[str, object]]
     ) -> None:
-        stored = {done.task.customer_id: self._result(done, outcome, bodies) for done, outcome in results}
+        stored = {done.task.customer_id: self._result(done, outcome, earlier) for done, outcome in results}
         if stored := {key: result for key, result in stored.items() if result}:
             await self.queue.store_results(stored)
 
-    def _result(self, done: TaskResult, outcome: Outcome, bodies: Mapping[str, Mapping[str, object]]) -> str:
+    def _result(self, done: TaskResult, outcome: Outcome, earlier: Mapping[str, Mapping[str, object]]) -> str:
         """The result to store; '' where there is nothing to derive for this customer, and never was."""
-        before = bodies.get(done.task.customer_id)
+        before = earlier.get(done.task.customer_id)
         if before is None and not done.task.segments and not done.task.sums:
             return ""
         return body_text(next_body(before, outcome, int(self.clock.seconds())))
@@ -292,7 +292,7 @@ class Committer:
         )
 
     def _count(self, derivations: Sequence[Derivation]) -> None:
-        self.status.derived_points += sum(each.derived for each in derivations)
+        self.status.derived_readings += sum(each.derived for each in derivations)
 
     def _announce(self, task: Task, derivations: Sequence[Derivation]) -> None:
         if any(each.change is not None for each in derivations):

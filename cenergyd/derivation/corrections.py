@@ -1,4 +1,4 @@
-"""Makes, lists and undoes corrections of readings, and has everything that depends on the readings computed again.
+"""Makes, lists and undoes corrections of readings; everything that depends on the readings is then computed again.
 
 A correction is stored with a due time, which means that its times are still to be marked for derivation; then all daemons are notified,
 the times are marked, and the due time is removed. If that is interrupted, a check every minute (:meth:`Corrector.finish`) completes it.
@@ -79,7 +79,7 @@ async def corrections_over(
 
 
 @attrs.frozen(kw_only=True)
-class Wanted:
+class CorrectionRequest:
     """A requested correction."""
 
     meter: str
@@ -106,14 +106,14 @@ class Corrector:
         """Every correction of a customer's meters, active or undone, the latest first."""
         found = [
             Listed(document.key, each)
-            for serial in serials_held(customer)
+            for serial in owned_serials(customer)
             for document in await self.documents.find(CORRECTIONS, owner=serial, limit=_MAX_SERIES)
             for each in corrections_in(document)
             if _concerns(customer, serial, each)
         ]
         return sorted(found, key=lambda each: (each.correction.at, each.series, each.correction.number), reverse=True)
 
-    async def add(self, customer: Customer, wanted: Wanted, by: str, now: int) -> Listed:
+    async def add(self, customer: Customer, wanted: CorrectionRequest, by: str, now: int) -> Listed:
         """Make a correction.
 
         :raises InvalidField: it is not possible, or the logger was not the customer's for the whole time.
@@ -141,7 +141,7 @@ class Corrector:
         raise Conflict("the corrections of this meter are being changed by others: try again")
 
     async def undo(self, customer: Customer, correction_id: str, by: str, now: int) -> Listed:
-        """Undo a correction: everything is as if it had never been made.
+        """Undo a correction, as if it had never been made.
 
         :raises NotFound: the customer has no such correction.
         :raises Incompatible: it is already undone, or a later one depends on it.
@@ -168,10 +168,10 @@ class Corrector:
         """Complete changes that were interrupted; returns their number."""
         documents = await self.documents.find(CORRECTIONS, due_before=now - older_than, limit=100)
         for document in documents:
-            await self._tell_and_mark(document)
+            await self._announce_and_mark(document)
         return len(documents)
 
-    async def _series(self, customer: Customer, wanted: Wanted) -> str:
+    async def _series(self, customer: Customer, wanted: CorrectionRequest) -> str:
         check_correction(
             kind=wanted.kind, start=wanted.start, end=wanted.end,
             factor=wanted.factor, seconds=wanted.seconds, reason=wanted.reason,
@@ -179,14 +179,14 @@ class Corrector:
         serial = wanted.serial or customer.logger_serial_number
         if not _METER.match(wanted.meter):
             raise InvalidField("meter", "the id of a measured meter is needed, such as 2")
-        if serial not in serials_held(customer):
+        if serial not in owned_serials(customer):
             raise InvalidField("logger_serial_number", "no logger of this customer")
         shift = wanted.seconds or 0
         for name, start, end in (
             ("start", wanted.start, wanted.end),
             ("seconds", wanted.start + shift, wanted.end + shift),
         ):
-            if not holds_all(customer, serial, start, end):
+            if not owns_throughout(customer, serial, start, end):
                 raise InvalidField(name, "the logger was not this customer's for the whole time")
         series = series_name(serial, wanted.meter)
         if not await as_measured(self.readings).first([series]):
@@ -194,8 +194,8 @@ class Corrector:
         return series
 
     async def _check_room(self, series: str, view: CorrectionMap, new: Correction, now: int) -> None:
-        """Raise if the shifted readings would meet others, or be in the future."""
-        seen = CorrectedReadings(as_measured(self.readings), _Fixed({series: view}))
+        """Raise Incompatible if the meter has other readings at the shifted times, InvalidField if these are in the future."""
+        seen = CorrectedReadings(as_measured(self.readings), _GivenCorrections({series: view}))
         last = (await seen.last([series], new.end)).get(series)
         if last is not None and last.time >= new.start and last.time + (new.seconds or 0) > now + FUTURE_SECONDS:
             raise InvalidField("seconds", "readings would be in the future")
@@ -218,7 +218,7 @@ class Corrector:
         number: int,
         now: int,
     ) -> bool:
-        """Store a series' corrections after a change, and put the change into effect; False if another writer was first."""
+        """Store a series' corrections after a change, announce it and mark its times; False if another writer was first."""
         (extent,) = [each.extent for each in after if each.number == number]
         window = await self._affected(series, extent, corrections_in(document), after)
         body: dict[str, object] = dict(document.body) if document is not None else {}
@@ -236,10 +236,10 @@ class Corrector:
             )
         except Conflict:
             return False
-        await self._tell_and_mark(stored)
+        await self._announce_and_mark(stored)
         return True
 
-    async def _tell_and_mark(self, stored: Document) -> None:
+    async def _announce_and_mark(self, stored: Document) -> None:
         await announce_corrections(self.documents, [stored.key])
         await refresh(self.readings)
         marks = [PendingMark(*each) for each in stored.body.get("unmarked", ())]
@@ -257,7 +257,9 @@ class Corrector:
         """The times that a change can affect; None if there are no readings."""
         times: list[int] = []
         for corrections in (before, after):
-            seen = CorrectedReadings(as_measured(self.readings), _Fixed({series: correction_map(corrections)}))
+            seen = CorrectedReadings(
+                as_measured(self.readings), _GivenCorrections({series: correction_map(corrections)})
+            )
             first, last = await seen.first([series]), await seen.last([series])
             times += [each.time for each in (*first.values(), *last.values())]
         if not times:
@@ -284,7 +286,7 @@ async def refresh(readings: ReadingStore) -> None:
 
 
 def cache_of(readings: ReadingStore) -> CorrectionCache | None:
-    """A store's correction cache, or None."""
+    """The correction cache of a store; None if the store applies no corrections."""
     cache = readings.corrections if isinstance(readings, CorrectedReadings) else None
     return cache if isinstance(cache, CorrectionCache) else None
 
@@ -318,7 +320,7 @@ async def widened(works: Sequence[PendingWork], readings: ReadingStore, queue: P
     kept = []
     for work in works:
         start, end = work.start, work.end
-        for serial in serials_held(work.customer) if cache.knows_any else ():
+        for serial in owned_serials(work.customer) if cache.knows_any else ():
             for view in (await cache.of_serial(serial)).values():
                 start, end = view.reach(start, end)
         if (start, end) == (work.start, work.end):
@@ -329,12 +331,12 @@ async def widened(works: Sequence[PendingWork], readings: ReadingStore, queue: P
     return kept
 
 
-def serials_held(customer: Customer) -> list[str]:
-    """Serial numbers of loggers that are or were the customer's."""
+def owned_serials(customer: Customer) -> list[str]:
+    """Serial numbers of the loggers that a customer owns or owned."""
     return sorted({period.serial for period in setup_periods(customer, 0, FOREVER) if period.serial})
 
 
-def holds_all(customer: Customer, serial: str, start: int, end: int) -> bool:
+def owns_throughout(customer: Customer, serial: str, start: int, end: int) -> bool:
     """Whether a logger is the customer's at every time of a range."""
     reached = start
     for period in setup_periods(customer, start, end):
@@ -363,8 +365,8 @@ def _log(what: str, by: str, listed: Listed) -> None:
 
 
 @attrs.frozen
-class _Fixed:
-    """Corrections that are given, not read."""
+class _GivenCorrections:
+    """Corrections that are given instead of read."""
 
     given: Mapping[str, CorrectionMap]
 

@@ -31,14 +31,14 @@ class Derivation(NamedTuple):
     """The result of one segment."""
 
     change: SeriesChange | None
-    """What to write; None if the stored readings are right."""
+    """What to write; None if the stored readings are correct."""
     derived: int
     """Readings computed."""
     derived_until: int | None
     """Time of the last computed reading."""
     gaps: Gaps
     no_plugin: bool = False
-    """No plugin computes this role (the built-in one is disabled); stored readings stay."""
+    """True if no plugin computes this role (the built-in one is disabled); stored readings then stay."""
     kept: SeriesReadings | None = None
     """Stored readings to write again as probes (:mod:`cenergyd.readings.write_probes`)."""
 
@@ -94,10 +94,10 @@ class Deriver:
             return []
         if len(aligned) <= SLICE:
             return await self._ask(customer, role, aligned)
-        breather = CooperativeYield(self.clock, 0)
+        cooperate = CooperativeYield(self.clock, 0)
         readings: list[Reading] = []
         for position in range(0, len(aligned), SLICE):
-            await breather()
+            await cooperate()
             part = await self._ask(customer, role, aligned[position : position + SLICE])
             if part is None:
                 return None
@@ -121,7 +121,7 @@ class Deriver:
                 return checked_result(asked, result)
             except BadResult as error:
                 raise PluginFailed(implementation.plugin, str(error)) from error
-            except BaseException as error:  # a sequence whose own methods raise
+            except BaseException as error:  # the methods of its sequence may raise
                 raise PluginFailed(implementation.plugin, f"its result cannot be read: {error_text(error)}") from error
         if chosen:
             raise PluginFailed(chosen, f"the customer names it, but it is not loaded or does not compute {role}")

@@ -1,6 +1,6 @@
-"""The smallest write that brings a range of a series to its wanted state.
+"""The smallest write that brings a range of a series to its wanted state. Pure.
 
-Pure. Deriving a window again usually gives the stored readings, and late data mostly adds some; deleting is expensive, above all in InfluxDB.
+Deriving a window again usually gives the stored readings, and late data usually add some. Deleting is expensive, above all in InfluxDB.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def change(
 
 
 def loses(old: Reading, new: Reading | None) -> bool:
-    """Whether a stored reading has a value, or the mark "estimated", that the wanted one has not: writing does not remove it."""
+    """Whether a stored reading has a value, or the flag "estimated", that the wanted one lacks: writing does not remove it."""
     if new is None or (old[5] and not new[5]):
         return True
     return None in new and any(now is None and was is not None for was, now in zip(old.values, new.values, strict=True))

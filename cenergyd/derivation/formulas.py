@@ -19,7 +19,7 @@ VERSIONS: Mapping[str, int] = {"physical": 1, "literal": 1}
 
 DIGITS = 9
 """Decimals of results (1e-9 kW = 1 microwatt): no meter is that precise, and the rounding error of 0.3 - 0.1 - 0.2 must not count as power,
-which would have a power factor.
+of which a power factor would be computed.
 """
 
 _SCALE = 10.0**DIGITS

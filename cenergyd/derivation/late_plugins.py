@@ -30,7 +30,7 @@ class LatePlugins:
         self,
         tasks: list[Task],
         waiting: Sequence[tuple[Task, Deferred[TaskResult]]],
-        bodies: Mapping[str, Mapping[str, object]],
+        earlier: Mapping[str, Mapping[str, object]],
     ) -> list[TaskResult]:
         """The results available within BATCH_WAIT_SECONDS; all other tasks are removed from ``tasks`` and finished separately."""
         results: list[TaskResult] = []
@@ -39,7 +39,7 @@ class LatePlugins:
         for task, deferred in waiting:
             if not take_result(deferred, results):
                 tasks.remove(task)
-                self._wait_alone(task, deferred, bodies)
+                self._wait_alone(task, deferred, earlier)
         return results
 
     def cancel(self) -> None:
@@ -48,16 +48,16 @@ class LatePlugins:
             waiting.cancel()
 
     def _wait_alone(
-        self, task: Task, deferred: Deferred[TaskResult], bodies: Mapping[str, Mapping[str, object]]
+        self, task: Task, deferred: Deferred[TaskResult], earlier: Mapping[str, Mapping[str, object]]
     ) -> None:
         too_many = len(self._waiting) >= MAX_WAITING_PLUGINS
         self._waiting[task.customer_id] = deferred
-        self._runner.start(self._runner.guarded([task], self._finish(task, deferred, bodies)))
+        self._runner.start(self._runner.guarded([task], self._finish(task, deferred, earlier)))
         if too_many or self._runner.stopping:
             deferred.cancel()
 
     async def _finish(
-        self, task: Task, deferred: Deferred[TaskResult], bodies: Mapping[str, Mapping[str, object]]
+        self, task: Task, deferred: Deferred[TaskResult], earlier: Mapping[str, Mapping[str, object]]
     ) -> None:
         status = self._committer.status
         status.waiting_plugins += 1
@@ -67,9 +67,9 @@ class LatePlugins:
             status.waiting_plugins -= 1
             del self._waiting[task.customer_id]
         if done.failure is not None and self._runner.stopping:
-            await self._runner.give_back([task], self._clock.seconds())
+            await self._runner.release([task], self._clock.seconds())
         else:
-            await self._committer.commit([done], bodies)
+            await self._committer.commit([done], earlier)
 
     async def _briefly(self, deferreds: Sequence[Deferred[TaskResult]]) -> None:
         """Wait until all have fired, but no longer than BATCH_WAIT_SECONDS; none is cancelled."""

@@ -89,8 +89,8 @@ def derivation_segments_between(
 ) -> tuple[DerivationSegment, ...]:
     """As :func:`derivation_segments`, for a range of computed times."""
     found = []
-    for span in setup_periods(customer, start - tolerance, end + 2 * tolerance):
-        segment = _segment(span, max(start, span.start), min(end, span.end), tolerance)
+    for period in setup_periods(customer, start - tolerance, end + 2 * tolerance):
+        segment = _segment(period, max(start, period.start), min(end, period.end), tolerance)
         if segment is not None:
             found.append(segment)
     return tuple(found)
@@ -163,15 +163,15 @@ def _limit(seconds: int) -> int:
     return 16 + ceil(1.5 * seconds / USUAL_INTERVAL)
 
 
-def _segment(span: SetupPeriod, start: int, end: int, tolerance: int) -> DerivationSegment | None:
-    role = span.setup.missing_role
-    if role is None or not span.serial or start >= end:
+def _segment(period: SetupPeriod, start: int, end: int, tolerance: int) -> DerivationSegment | None:
+    role = period.setup.missing_role
+    if role is None or not period.serial or start >= end:
         return None
     one, other = _PRESENT[role]
     try:
-        target = missing_series(span.serial)
-        first = PresentMeter(one, _series_of(span, one), _is_reversed(span, one))
-        second = PresentMeter(other, _series_of(span, other), _is_reversed(span, other))
+        target = missing_series(period.serial)
+        first = PresentMeter(one, _series_of(period, one), _is_reversed(period, one))
+        second = PresentMeter(other, _series_of(period, other), _is_reversed(period, other))
     except ValueError:
         return None  # no such series can exist; the fault is reported with the customer's settings
     if target in (first.series, second.series):
@@ -179,22 +179,22 @@ def _segment(span: SetupPeriod, start: int, end: int, tolerance: int) -> Derivat
     return DerivationSegment(
         start,
         end,
-        max(span.start, start - tolerance),
-        min(span.end, end + 2 * tolerance),
+        max(period.start, start - tolerance),
+        min(period.end, end + 2 * tolerance),
         role,
         target,
         (first, second),
     )
 
 
-def _series_of(span: SetupPeriod, role: Role) -> str:
+def _series_of(period: SetupPeriod, role: Role) -> str:
     """Raises ValueError if the settings name no valid meter."""
-    meters = span.setup.meter_of(role)
+    meters = period.setup.meter_of(role)
     if not is_sum(meters):
-        return series_name(span.serial, meters)
+        return series_name(period.serial, meters)
     terms_of(meters)
-    return sum_series(span.serial, role)
+    return sum_series(period.serial, role)
 
 
-def _is_reversed(span: SetupPeriod, role: Role) -> bool:
-    return role in span.setup.reversed_roles
+def _is_reversed(period: SetupPeriod, role: Role) -> bool:
+    return role in period.setup.reversed_roles

@@ -67,7 +67,7 @@ def explain(
     :param stored: readings by series, ascending: the sources' over the segment's reading range, the computed ones over the segment.
     :param reached: the latest known time of each present meter, besides ``stored``.
     """
-    view = _View(segment, stored, tolerance, formula, reached or {})
+    view = _IndexedSegment(segment, stored, tolerance, formula, reached or {})
     found: list[Explanation] = []
     for start, end in minutes_of(segment.start, segment.end):
         points = _within(view.points, start, end)
@@ -84,8 +84,8 @@ def minutes_of(start: int, end: int) -> Iterator[tuple[int, int]]:
         yield max(minute, start), min(minute + MINUTE, end)
 
 
-class _View:
-    """The arguments of explain(), indexed."""
+class _IndexedSegment:
+    """The arguments of :func:`explain`, indexed by time."""
 
     def __init__(
         self,
@@ -109,14 +109,14 @@ class _View:
         }
 
 
-def _point(view: _View, point: Reading) -> Explanation:
+def _point(view: _IndexedSegment, point: Reading) -> Explanation:
     pair = view.pair_at.get(point.time)
     if point.estimated:
         return _entry(view, point.time, "estimated", pair, "computed; reactive power is estimated from P and PF")
     return _entry(view, point.time, "computed", pair, "computed from two measured readings")
 
 
-def _gap(view: _View, start: int, end: int) -> Explanation:
+def _gap(view: _IndexedSegment, start: int, end: int) -> Explanation:
     pairs = _within(view.aligned, start, end)
     if pairs:
         lacking = [role for role in view.present if getattr(pairs[0], role).P is None]
@@ -130,18 +130,20 @@ def _gap(view: _View, start: int, end: int) -> Explanation:
     partner = next(other for other in view.present if other != role)
     times = {role: reading.time}
     if view.reached[partner] < reading.time:
-        return _made(view, start, "waiting", times, f"the {partner} meter has not uploaded this time yet")
+        return _explanation(view, start, "waiting", times, f"the {partner} meter has not uploaded this time yet")
     if _within(view.alone[partner], reading.time - view.near, reading.time + view.near + 1):
-        return _made(view, start, "not_aligned", times, "the two meters' readings are too far apart in time")
-    return _made(view, start, "missing", times, f"the {partner} meter gave no reading, though it has given later ones")
+        return _explanation(view, start, "not_aligned", times, "the two meters' readings are too far apart in time")
+    return _explanation(
+        view, start, "missing", times, f"the {partner} meter gave no reading, though it has given later ones"
+    )
 
 
-def _entry(view: _View, time: int, why: Why, pair: AlignedReading | None, text: str) -> Explanation:
+def _entry(view: _IndexedSegment, time: int, why: Why, pair: AlignedReading | None, text: str) -> Explanation:
     times = {role: getattr(pair, role).time for role in view.present} if pair else {}
-    return _made(view, time, why, times, text)
+    return _explanation(view, time, why, times, text)
 
 
-def _made(view: _View, time: int, why: Why, times: Mapping[Role, int], text: str) -> Explanation:
+def _explanation(view: _IndexedSegment, time: int, why: Why, times: Mapping[Role, int], text: str) -> Explanation:
     segment = view.segment
     sources = tuple(SourceTime(source.role, source.series, times.get(source.role)) for source in segment.sources)
     return Explanation(time, why, segment.role, segment.target, sources, view.formula, text)

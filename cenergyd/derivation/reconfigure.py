@@ -1,8 +1,8 @@
-"""Adds and changes customers, and has everything affected by a change of meters derived again, whatever fails meanwhile.
+"""Adds and changes customers. What a change of meters affects is derived again, whatever fails meanwhile.
 
 The affected times are determined before the change is stored: if the readings cannot be queried, nothing changes. The change and its
 pending window are then stored in one write (:meth:`~cenergyd.customers.store.CustomerStore.update`), so that no failure can leave one
-without the other. A derivation under way with the old settings has a working window of its own; the new pending window is claimed after it.
+without the other. A derivation in progress with the old settings has its own working window; the new pending window is claimed after it.
 """
 
 from __future__ import annotations

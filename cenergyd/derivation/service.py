@@ -20,7 +20,7 @@ from cenergyd.customers.model import Customer, PendingWork
 from cenergyd.derivation.backlog import Backlogs
 from cenergyd.derivation.batch import BatchDeriver
 from cenergyd.derivation.claimed_marks import ClaimedMarks
-from cenergyd.derivation.committer import Committer, DerivationStatus, FollowingJobs, nobody_listens
+from cenergyd.derivation.committer import Committer, DerivationStatus, FollowingJobs, ignore_customer
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.late_plugins import LatePlugins
 from cenergyd.derivation.sum_deriver import SumDeriver
@@ -50,7 +50,7 @@ log = Logger()
 
 
 class DerivationService(Service):
-    """Derives pending customers every ``interval_seconds``. All state that matters is in the stores.
+    """Derives pending customers every ``interval_seconds``. All its durable state is in the stores.
 
     :param clock: the reactor, or a Clock whose time is UTC seconds.
     :param claimed: called with each customer that is claimed and the claim, before its readings are read.
@@ -73,7 +73,7 @@ class DerivationService(Service):
         derivation_queue: DerivationQueue,
         job_queue: PendingQueue,
         claimed: Callable[[Customer, str], None] = lambda customer, claim: None,
-        derived: Callable[[str], None] = nobody_listens,
+        derived: Callable[[str], None] = ignore_customer,
         jobs: FollowingJobs | None = None,
     ) -> None:
         self.status = DerivationStatus()

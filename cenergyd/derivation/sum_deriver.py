@@ -34,17 +34,17 @@ class SumDeriver:
 
         Raises StoreUnavailable, Overloaded, StoreRejected.
         """
-        breather = CooperativeYield(self.clock, 0)
+        cooperate = CooperativeYield(self.clock, 0)
         for segment in task.sums:
             async for part in sum_parts(self.readings, segment, self.tolerance):
-                if not await self.committer.held([task]):
+                if not await self.committer.still_claimed([task]):
                     return False
                 await self.committer.write_part(task, part)
                 if stopping():
                     await self.committer.queue.postpone([task.work], int(self.clock.seconds()))
                     return False
-                await breather()
-        return bool(await self.committer.held([task]))
+                await cooperate()
+        return bool(await self.committer.still_claimed([task]))
 
 
 async def write_sums(readings: ReadingStore, segments: Sequence[SumSegment], tolerance: int) -> int:

@@ -81,7 +81,7 @@ def sum_segments_between(customer: Customer, start: int, end: int, tolerance: in
 
 
 def sum_derivation(segment: SumSegment, stored: Mapping[str, Sequence[Reading]], tolerance: int) -> Derivation:
-    """The change from the stored sums of a segment to the right ones.
+    """The change from the stored sums of a segment to the correct ones.
 
     :param stored: readings by series, ascending, at least those of the segment's range.
     """

@@ -1,4 +1,4 @@
-"""Explains which meters a sum is made of, and which one is missing if there is no sum. Pure."""
+"""Explains of which meters' readings a sum is computed, and which one is missing if there is no sum. Pure."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def explain_sum(
 def _point(segment: SumSegment, time: int, group: Sequence[Reading] | None, estimated: bool) -> Explanation:
     text = f"{segment.role} is the sum {segment.text} of meters"
     if estimated:
-        return _made(segment, time, "estimated", group, f"{text}; reactive power is estimated from P and PF")
-    return _made(segment, time, "computed", group, text)
+        return _explanation(segment, time, "estimated", group, f"{text}; reactive power is estimated from P and PF")
+    return _explanation(segment, time, "computed", group, text)
 
 
 def _not_made(segment: SumSegment, start: int, group: Sequence[Reading]) -> Explanation:
     for term, reading in zip(segment.terms, group, strict=True):
         if reading.P is None:
-            return _made(segment, start, "no_power", group, f"{_meter(term.series)} gave no real power")
-    return _made(segment, start, "pending", group, f"the sum {segment.text} is not made yet")
+            return _explanation(segment, start, "no_power", group, f"{_meter(term.series)} gave no real power")
+    return _explanation(segment, start, "pending", group, f"the sum {segment.text} is not computed yet")
 
 
 def _gap(
@@ -82,7 +82,7 @@ def _gap(
     return Explanation(start, why, segment.role, segment.target, sources, FORMULA, text)
 
 
-def _made(segment: SumSegment, time: int, why: Why, group: Sequence[Reading] | None, text: str) -> Explanation:
+def _explanation(segment: SumSegment, time: int, why: Why, group: Sequence[Reading] | None, text: str) -> Explanation:
     times = [reading.time for reading in group] if group else [None] * len(segment.terms)
     sources = tuple(
         SourceTime(segment.role, term.series, own, term.factor) for term, own in zip(segment.terms, times, strict=True)

@@ -1,6 +1,6 @@
 """Adds up the meters of a role that is a sum (:mod:`cenergyd.customers.meter_sum`). Pure.
 
-One reading of each meter makes a reading of the sum: each is the nearest to the first meter's reading and vice versa, as in :mod:`.align`,
+A reading of the sum consists of one reading of each meter: each is the nearest to the first meter's reading and vice versa, as in :mod:`.align`,
 and the latest is no further from the earliest than the tolerance. If one is missing or has no real power, the sum has a gap. So a sum at
 ``t`` depends only on readings from ``t - tolerance`` to ``t + 2 * tolerance``, as a computed reading does.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cenergyd.derivation.align import mutual
+from cenergyd.derivation.align import mutual_nearest
 from cenergyd.derivation.formulas import power_factor, reactive_power, rounded
 from cenergyd.readings.model import MAX_VALUE, Reading
 from cenergyd.readings.signs import sign_corrected
@@ -24,7 +24,7 @@ FORMULA = f"sum/{VERSION}"
 
 
 def matched(readings: Sequence[Sequence[Reading]], tolerance: int) -> list[tuple[Reading, ...]]:
-    """Groups of one reading of each meter that make a reading of the sum, ascending.
+    """Groups of one reading of each meter, each of which gives a reading of the sum, ascending.
 
     :param readings: for each meter its readings, ascending in time, each time once.
     """
@@ -34,16 +34,16 @@ def matched(readings: Sequence[Sequence[Reading]], tolerance: int) -> list[tuple
     times = [[reading.time for reading in each] for each in readings]
     if all(each == times[0] for each in times[1:]):
         return list(zip(*readings, strict=True))
-    partners = [dict(mutual(times[0], each, tolerance)) for each in times[1:]]
+    partners = [dict(mutual_nearest(times[0], each, tolerance)) for each in times[1:]]
     found = []
     for i, reading in enumerate(first):
         rest = [each[partner[i]] for each, partner in zip(others, partners, strict=True) if i in partner]
         if len(rest) < len(others):
             continue
-        together = (reading, *rest)
-        around = [each.time for each in together]
+        group = (reading, *rest)
+        around = [each.time for each in group]
         if max(around) - min(around) <= tolerance:
-            found.append(together)
+            found.append(group)
     return found
 
 
@@ -55,7 +55,7 @@ def add_up(factors: Sequence[float], readings: Sequence[Sequence[Reading]], tole
     """
     if len(factors) == 1:
         return [_scaled(reading, factors[0]) for reading in readings[0]]
-    found = (_added(factors, together) for together in matched(readings, tolerance))
+    found = (_added(factors, group) for group in matched(readings, tolerance))
     return [reading for reading in found if reading is not None]
 
 
@@ -69,28 +69,28 @@ def _scaled(reading: Reading, factor: float) -> Reading:
     return Reading(time, _times(size, P), own_factor, voltage, _times(size, Q), estimated, *registers)
 
 
-def _added(factors: Sequence[float], together: Sequence[Reading]) -> Reading | None:
-    P = _total(factors, [reading.P for reading in together])
+def _added(factors: Sequence[float], group: Sequence[Reading]) -> Reading | None:
+    P = _total(factors, [reading.P for reading in group])
     if P is None:
         return None
-    reactive = [reactive_power(reading) for reading in together]
+    reactive = [reactive_power(reading) for reading in group]
     Q = _total(factors, [value for value, _ in reactive])
     return Reading(
-        min(reading.time for reading in together),
+        min(reading.time for reading in group),
         P,
         None if Q is None else power_factor(P, Q),
-        _mean([reading.L1_V for reading in together]),
+        _mean([reading.L1_V for reading in group]),
         Q,
         Q is not None and any(estimate for _, estimate in reactive),
-        _total(factors, [_net(reading) for reading in together]),
-        *_import_export(factors, together),
+        _total(factors, [_net(reading) for reading in group]),
+        *_import_export(factors, group),
     )
 
 
-def _import_export(factors: Sequence[float], together: Sequence[Reading]) -> tuple[float | None, float | None]:
+def _import_export(factors: Sequence[float], group: Sequence[Reading]) -> tuple[float | None, float | None]:
     """Sums of import and export registers; None if meters are subtracted from others, because then only net energy can be added."""
-    imported = [reading.E_import for reading in together]
-    exported = [reading.E_export for reading in together]
+    imported = [reading.E_import for reading in group]
+    exported = [reading.E_export for reading in group]
     if all(factor > 0 for factor in factors):
         return _total(factors, imported), _total(factors, exported)
     if all(factor < 0 for factor in factors):

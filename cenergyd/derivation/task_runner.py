@@ -46,19 +46,19 @@ class TaskRunner:
         return deferred
 
     async def guarded(self, tasks: Sequence[Task], work: Awaitable[None]) -> None:
-        """Await work; if it fails, ``tasks`` are released. ``work`` removes tasks from the list that it has passed on."""
+        """Await work; if it fails, ``tasks`` are released. ``work`` removes from ``tasks`` those that it has passed on."""
         try:
             await work
         except (StoreUnavailable, Overloaded) as error:
             self.backoff.failed(error)
-            await self.give_back(tasks, self.backoff.until)
+            await self.release(tasks, self.backoff.until)
         except CancelledError:
-            await self.give_back(tasks, self._clock.seconds())
+            await self.release(tasks, self._clock.seconds())
         except Exception:
             log.failure("deriving {customers} customers failed", customers=len(tasks))
-            await self.give_back(tasks, self._clock.seconds() + RETRY_SECONDS)
+            await self.release(tasks, self._clock.seconds() + RETRY_SECONDS)
 
-    async def give_back(self, tasks: Sequence[Task], retry_at: float) -> None:
+    async def release(self, tasks: Sequence[Task], retry_at: float) -> None:
         """Release the claims; the work may be claimed again from ``retry_at`` on, UTC seconds."""
         try:
             await self._queue.postpone([task.work for task in tasks], ceil(retry_at))

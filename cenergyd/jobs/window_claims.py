@@ -43,7 +43,7 @@ class WindowClaim(Protocol):
         """End it, because the jobs have run. False if it was lost; then the window is marked, because newer results may be overwritten."""
         ...
 
-    async def give_back(self, retry_at: float) -> None:
+    async def release(self, retry_at: float) -> None:
         """Release the remaining window, to be claimed at ``retry_at`` or later."""
         ...
 
@@ -103,7 +103,7 @@ class JobClaim:
         await self.queue.mark([PendingMark(self.customer.id, *self.window)])
         return False
 
-    async def give_back(self, retry_at: float) -> None:
+    async def release(self, retry_at: float) -> None:
         """See :class:`WindowClaim`."""
         await self.queue.postpone([self.work], ceil(retry_at))
 
@@ -145,7 +145,7 @@ class DerivationClaim:
                 [derived.work], [derived.window], claim, int(now) + self.ttl, [derived.result]
             )
             if not taken:  # the job queue has other work of the customer, or the claim is lost
-                await self.give_back(now)
+                await self.release(now)
                 return False
             work = PendingWork(self.customer, *derived.window, claim)
             self._exchanged = JobClaim(work, now, self.job_queue, self.ends, self.clock, self.ttl)
@@ -164,9 +164,9 @@ class DerivationClaim:
         await self.queue.mark([PendingMark(self.customer.id, work.start, work.end)])
         return False
 
-    async def give_back(self, retry_at: float) -> None:
+    async def release(self, retry_at: float) -> None:
         """See :class:`WindowClaim`."""
         if self._exchanged is not None:
-            await self._exchanged.give_back(retry_at)
+            await self._exchanged.release(retry_at)
         else:
             await self.queue.hand_over([self.derived.work], [self.derived.window], [self.derived.result])

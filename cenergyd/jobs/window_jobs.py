@@ -56,12 +56,12 @@ class WindowJobs:
             await self._window(claim)
         except (StoreUnavailable, Overloaded, StoreFailed) as error:
             self._runtime.backoff.failed(error)
-            await self._give_back(claim, self._runtime.backoff.until)
+            await self._release(claim, self._runtime.backoff.until)
         except CancelledError:
-            await self._give_back(claim, self._clock.seconds())
+            await self._release(claim, self._clock.seconds())
         except Exception:
             log.failure("jobs of customer {customer_id} failed", customer_id=claim.customer.id)
-            await self._give_back(claim, self._clock.seconds() + RETRY_SECONDS)
+            await self._release(claim, self._clock.seconds() + RETRY_SECONDS)
 
     async def _window(self, claim: WindowClaim) -> None:
         start, end = claim.window
@@ -72,7 +72,7 @@ class WindowJobs:
             if (part.start > claim.window.start or claim.is_old()) and not await self._renew(claim, part.start):
                 return
             if self._runtime.paused:
-                await self._give_back(claim, max(self._clock.seconds(), self._runtime.backoff.until))
+                await self._release(claim, max(self._clock.seconds(), self._runtime.backoff.until))
                 return
             if not await self._all_jobs(claim, part):
                 return
@@ -113,8 +113,8 @@ class WindowJobs:
         if await self._retries.add(error.plugin, customer.id, part, error.reason, int(self._clock.seconds())):
             self._runtime.log_failure(error, customer.id, part)
 
-    async def _give_back(self, claim: WindowClaim, retry_at: float) -> None:
+    async def _release(self, claim: WindowClaim, retry_at: float) -> None:
         try:
-            await claim.give_back(retry_at)
+            await claim.release(retry_at)
         except (StoreUnavailable, Overloaded) as error:
             self._runtime.backoff.failed(error)  # then the claim expires

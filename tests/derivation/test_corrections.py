@@ -15,7 +15,7 @@ from cenergyd.customers import meter_history
 from cenergyd.customers.model import ROLES, Customer, Window
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation import corrections
-from cenergyd.derivation.corrections import Corrector, Listed, Wanted
+from cenergyd.derivation.corrections import CorrectionRequest, Corrector, Listed
 from cenergyd.derivation.reconfigure import change_customer
 from cenergyd.documents.kinds import CORRECTIONS
 from cenergyd.errors import Incompatible, InvalidField, NotFound, StoreUnavailable
@@ -65,8 +65,8 @@ def corrector(opened: Stores) -> Corrector:
     return Corrector(customers=opened.customers, readings=opened.readings, documents=opened.documents)
 
 
-def void(start: int, end: int, meter: str = "2", **more: Any) -> Wanted:
-    return Wanted(**{"meter": meter, "kind": "void", "start": start, "end": end, "reason": "a test", **more})
+def void(start: int, end: int, meter: str = "2", **more: Any) -> CorrectionRequest:
+    return CorrectionRequest(**{"meter": meter, "kind": "void", "start": start, "end": end, "reason": "a test", **more})
 
 
 async def settled(pair: Pair) -> None:
@@ -178,7 +178,7 @@ async def test_the_whole_play_of_a_void_range(stores: Pair) -> None:
     ids=["scale", "reverse", "later", "earlier", "latest", "all"],
 )
 @pytest_twisted.ensureDeferred
-async def test_all_results_are_those_of_the_corrected_readings(stores: Pair, wanted: Wanted) -> None:
+async def test_all_results_are_those_of_the_corrected_readings(stores: Pair, wanted: CorrectionRequest) -> None:
     _, opened = stores
     customer = await a_site(opened)
     serial = customer.logger_serial_number
@@ -266,7 +266,7 @@ async def test_what_is_refused(stores: Pair) -> None:
     await came(opened, other, "2", day(1.0, 1))
     mend = corrector(opened)
 
-    async def refused(field: str, wanted: Wanted) -> None:
+    async def refused(field: str, wanted: CorrectionRequest) -> None:
         with pytest.raises(InvalidField) as caught:
             await mend.add(customer, wanted, "a tester", NOW)
         assert caught.value.field == field

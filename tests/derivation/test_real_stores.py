@@ -96,7 +96,7 @@ async def test_a_fleet_late_data_and_a_backlog(stores: tuple[Settings, Stores]) 
     await until(lambda: idle(opened))
     for customer in fleet:
         assert [each.P for each in await computed(opened, customer)] == [2.0, 4.0, 6.0]
-    assert one.status.derived_points + two.status.derived_points == 150
+    assert one.status.derived_readings + two.status.derived_readings == 150
 
     late = fleet[7]
     for meter in "12":

@@ -68,7 +68,7 @@ def test_two_meters_make_three() -> None:
         "derived_until": START + 120, "waiting_for": None, "waiting_since": None, "missing": None, "failure": None,
         "no_plugin": False, "window": {"start": START, "end": START + 121, "done": START + 121},
     }  # fmt: skip
-    assert here.service.status.derived_points == 3
+    assert here.service.status.derived_readings == 3
 
 
 def test_the_jobs_hear_of_it_after_it_is_written() -> None:
@@ -328,7 +328,7 @@ def test_what_is_right_already_is_not_written_again() -> None:
     (probes,) = (call.args[0] for call in write.call_args_list)
     assert [(each.series, len(each.readings)) for each in probes] == [("00A_missing_meter", 1)]  # the day's write probe
     assert not replace.called
-    assert here.service.status.derived_points == 6
+    assert here.service.status.derived_readings == 6
 
 
 def test_one_customer_whom_the_store_refuses_does_not_fail_the_others(logged: list[dict[str, Any]]) -> None:
@@ -390,7 +390,7 @@ def test_full_batches_are_followed_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     for key in here.customers:
         both(here, key, minutes(1))
     here.tick()
-    assert here.service.status.derived_points == 25
+    assert here.service.status.derived_readings == 25
     assert here.queue.claims == 3
 
 
@@ -525,7 +525,7 @@ def test_a_backlog_goes_chunk_by_chunk_and_is_reported() -> None:
     assert times(here) == [each.time for each in minutes(3000)]
     assert max(reads) <= 500
     assert len(reads) >= 6
-    assert here.service.status.derived_points == 3000
+    assert here.service.status.derived_readings == 3000
     assert here.status("a")["window"] == {"start": START, "end": START + 2999 * 60 + 1, "done": START + 2999 * 60 + 1}
     assert here.jobs.pending["a"] == (START - 60, START + 2999 * 60 + 1 + 30)
     assert here.queue.pending == here.queue.working == {}
@@ -583,7 +583,7 @@ def test_a_backlog_is_given_back_on_stop_and_goes_on_where_it_was() -> None:
     for _ in range(200):
         here.clock.advance(0.05)
     assert len(times(here)) == 3000
-    assert here.service.status.derived_points < 3050
+    assert here.service.status.derived_readings < 3050
     here.service.stopService()
 
 

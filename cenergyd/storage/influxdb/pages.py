@@ -81,7 +81,7 @@ class PagedQueries:
         :param window: seconds; rows are windows of this size, few enough for the whole range to fit in one page.
         """
         found: dict[SeriesRange, list[T]] = {asked: [] for asked in ranges}
-        breather = CooperativeYield(self._clock)
+        cooperate = CooperativeYield(self._clock)
         left = 2 * LATEST if limit is None else limit
         cursors = [Cursor(asked, asked[1], MINUTE if window is None else None, left) for asked in found]
         while cursors := [cursor for cursor in cursors if cursor.left > 0 and cursor.start < cursor.asked[2]]:
@@ -90,7 +90,7 @@ class PagedQueries:
             for cursor, (columns, rows) in zip(cursors, answers, strict=True):
                 for first in range(0, len(rows), PARSED_AT_ONCE):
                     found[cursor.asked] += parse(columns, rows[first : first + PARSED_AT_ONCE])
-                    await breather()
+                    await cooperate()
             cursors = [
                 cursor.after(rows, size, window or 1) for cursor, (_, rows) in zip(cursors, answers, strict=True)
             ]

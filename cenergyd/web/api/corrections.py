@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from cenergyd.derivation.corrections import Corrector, Listed, Wanted
+from cenergyd.derivation.corrections import CorrectionRequest, Corrector, Listed
 from cenergyd.readings.corrections import LATEST, MAX_ACTIVE, MAX_FACTOR, MAX_REASON, CorrectionKind
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.access.auth import Principal
@@ -98,7 +98,7 @@ class CorrectionsApi:
         """Make a correction."""
         given = call.body(NewCorrection)
         customer = await self._context.customer(customer_id)
-        wanted = Wanted(
+        wanted = CorrectionRequest(
             meter=given.meter, kind=given.kind, start=given.start, end=given.end,
             factor=None if given.factor is UNSET else given.factor,
             seconds=None if given.seconds is UNSET else given.seconds,

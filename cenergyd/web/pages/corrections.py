@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
-from cenergyd.derivation.corrections import Listed, Wanted
+from cenergyd.derivation.corrections import CorrectionRequest, Listed
 from cenergyd.errors import Incompatible, InvalidField
 from cenergyd.readings.corrections import effect
 from cenergyd.readings.model import is_computed
@@ -125,10 +125,10 @@ class CorrectionPages:
         )
 
 
-def wanted_of(typed: Mapping[str, str], zone: ZoneInfo) -> Wanted:
+def wanted_of(typed: Mapping[str, str], zone: ZoneInfo) -> CorrectionRequest:
     """The correction that a form asks for; its times are local. Raises InvalidField."""
     kind = typed["kind"]
-    return Wanted(
+    return CorrectionRequest(
         meter=typed["meter"],
         kind=kind,
         start=_time(typed, "from", "start", zone),

@@ -1,4 +1,4 @@
-"""Binds the counts of the daemon's parts to Prometheus metrics; the parts know nothing of Prometheus."""
+"""Binds the counts of the daemon's parts to Prometheus metrics, so that the parts do not depend on Prometheus."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def bind_held_metrics(metrics: Metrics, uploads: UploadParts) -> None:
 
 
 def bind_archive_metrics(metrics: Metrics, archive: UploadArchive) -> None:
-    """Accepted uploads that are kept as they came."""
+    """Accepted uploads that are archived as received."""
     metrics.counter("archived_uploads", "Accepted uploads that were archived.", lambda: archive.kept)
     metrics.counter("unarchived_uploads", "Accepted uploads that could not be archived.", lambda: archive.left_out)
     metrics.gauge("archive_bytes", "Size of the archive's files.", lambda: archive.total_bytes)
@@ -60,7 +60,7 @@ def bind_site_metrics(metrics: Metrics, site: BoundedSite) -> None:
 
 
 def bind_derivation_metrics(metrics: Metrics, status: DerivationStatus, seconds: Callable[[], float]) -> None:
-    """How far derivation is, and what went wrong in it.
+    """The progress of derivation, and its failures.
 
     :param seconds: the time now, UTC seconds.
     """
@@ -108,7 +108,7 @@ def bind_plugin_metrics(metrics: Metrics, infos: Sequence[PluginInfo], times: Ho
 
 
 def bind_job_metrics(metrics: Metrics, status: JobStatus, sender: OutboxService) -> None:
-    """Failures of jobs, and what became of messages."""
+    """Failures of jobs, and results of messages."""
     metrics.counters("job_failures", "Failures of job plugins.", "plugin", lambda: status.failures)
     metrics.counters("messages", "Attempts at messages to customers.", "outcome", lambda: sender.counts)
 

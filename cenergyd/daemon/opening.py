@@ -14,7 +14,7 @@ from cenergyd.runtime.isolation import error_text
 from cenergyd.storage.open import Stores
 
 REOPEN_SECONDS = 2.0
-"""Between two attempts to open stores that are down."""
+"""Seconds between two attempts to open stores that are down."""
 log = Logger()
 
 
@@ -66,6 +66,6 @@ class StoreOpening(Service):
             except CancelledError:
                 raise
             except Exception as error:
-                # Whatever it is, it may be fixed while we run: keep trying.
+                # Whatever the reason is, it may be repaired while the daemon runs.
                 self.fault = error_text(error)
                 log.failure("the stores cannot be opened, trying again")

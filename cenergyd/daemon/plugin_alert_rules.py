@@ -1,4 +1,4 @@
-"""Checking the kinds of alerts that a plugin declares."""
+"""Checks the kinds of alerts that a plugin declares."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ INTERVAL_SECONDS: Final = 900.0
 STEP_ROWS: Final = 2000
 """Rows freed in one transaction: 8 ms of the writing thread, measured on a busy machine; 25 ms at the 90th percentile."""
 STEP_SECONDS: Final = 2.0
-"""Between finding rows and freeing them. A late upload is stored before it is marked as pending: its mark is seen by then."""
+"""Seconds between finding rows and freeing them. A late upload is stored before it is marked as pending; its mark is stored by then."""
 log = Logger()
 
 Oldest = Callable[[], Awaitable[int | None]]

@@ -57,7 +57,7 @@ from cenergyd.web.api.reading_feed import ReadingFeed
 __all__ = ["Daemon", "Stores", "build_daemon", "open_stores"]
 
 STOP_SECONDS = 20.0
-"""What a stop may take beside ``[server] shutdown_grace_seconds``, in which requests are answered; then whatever still runs is cancelled."""
+"""Seconds for a stop in addition to ``[server] shutdown_grace_seconds``, in which requests are answered; then what still runs is cancelled."""
 FLEET_SECONDS = 20.0
 """Seconds between two checks whether the list of all sites must be read again."""
 log = Logger()
@@ -225,7 +225,7 @@ class Daemon(OrderedServices):
             try:
                 await self.site_states.evaluate([changed.id])
             except CenergydError:
-                self.site_states.site_changed(changed.id)  # it was saved; its state may follow later
+                self.site_states.site_changed(changed.id)  # the change is saved; the site's state may follow later
                 self.web.context.fleet.forget()
 
     async def _notify(self, notification: Notification) -> None:
@@ -247,12 +247,12 @@ class Daemon(OrderedServices):
         await self.opening.open()
 
     async def _opened(self) -> None:
-        """The stores are open: everything else begins."""
+        """The stores are open: start everything else."""
         secret = await ensure_first_token(self.web.tokens, int(self._reactor.seconds()), FIRST_TOKEN_SECONDS)
         if secret is not None:
-            # Not logged, because logs may be kept and sent elsewhere: this is for the person at the first start.
+            # Not logged, because logs may be stored and sent elsewhere: it is for the person who starts the daemon for the first time.
             print(f"\nNo operator can sign in yet. One-time sign-in token: {secret}\n", flush=True)
-        # From here on nothing can fail, so that opening again after a failure starts no service twice.
+        # Nothing can fail after this, so that another attempt to open the stores starts no service twice.
         self.startService()  # type: ignore[no-untyped-call]
         log.info("ready for uploads at {path}", path=self.settings.upload.path)
 
@@ -261,12 +261,12 @@ class Daemon(OrderedServices):
         return super().stopService().addCallback(lambda _: self.plugin_threads.stop())
 
     async def reload(self, settings: Settings) -> None:
-        """Take new settings: those of :data:`~cenergyd.daemon.reloading.LIVE` at once; others that differ from the running ones are logged
+        """Apply new settings: those of :data:`~cenergyd.daemon.reloading.LIVE` at once; others that differ from the running ones are logged
         as needing a restart.
 
         Cached passwords are looked up again. Raises ConfigError, and then nothing has changed.
         """
-        self.uploads.reload(settings)  # first: this alone can fail
+        self.uploads.reload(settings)  # first, because only this can fail
         self.web.reload(settings)
         self.stop_seconds = settings.server.shutdown_grace_seconds + STOP_SECONDS
         waiting = need_restart(self.settings, settings)

@@ -116,7 +116,7 @@ class UploadParts(Service):
 
     def reload(self, settings: Settings) -> None:
         """Apply the settings that take effect at once. Raises ConfigError, and then nothing has changed."""
-        self.layouts.table = layout_table(settings)  # first: this alone can fail
+        self.layouts.table = layout_table(settings)  # first, because only this can fail
         self.held.read_all_again()
         self._reader.max_future_seconds = settings.upload.max_future_seconds
         self._bound_held_logs(settings)
@@ -141,7 +141,7 @@ class UploadParts(Service):
         try:
             await self.held.read_logger_again(customer.logger_serial_number)
         except StoreUnavailable:
-            self.held.read_all_again()  # the change is stored: the logs are found later
+            self.held.read_all_again()  # the change is stored, so the logs are found later
 
     def _bound_held_logs(self, settings: Settings) -> None:
         self._held_logs.keep_days = settings.upload.held_days

@@ -40,7 +40,7 @@ from cenergyd.web.views.context import MAX_JSON_BYTES, PAGE_SIZE, Context, OnCha
 UPLOAD_SHORTCUT = True
 """Whether uploads bypass Klein's router; a test compares the replies of both paths."""
 BACKLOG = 1024
-"""Connections that the kernel queues for us.
+"""Connections that the kernel queues for the daemon.
 
 A burst of a few hundred overflows Twisted's default of 50, and a logger that connects then waits seconds for its retransmission.
 """
@@ -82,7 +82,7 @@ class WebServer(Service):
         self._shared: list[ListeningPort] = []
         self.addresses: list[str] = []
         self.grace_seconds: float = settings.server.shutdown_grace_seconds
-        """How long a stop waits for requests that are being read or answered."""
+        """Seconds that a stop waits for requests that are being read or answered."""
         self._clients = Clients(settings.server.trusted_proxies)
         self._page_pool = BoundedPool(reactor, "pages", 1, MAX_WAITING_PAGES)
         self._page_pool.start()  # without a thread, until a page is requested
@@ -186,7 +186,7 @@ class WebServer(Service):
             self.addresses.append(f"{scheme}://{_in_url(host.host)}:{host.port}/" if hasattr(host, "port") else text)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        """Accept no new connections; fires when the requests that are being read or answered are answered, or their time is over."""
+        """Accept no new connections; fires when the requests in progress are answered, or their time limit has passed."""
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._finish())
 

@@ -19,19 +19,19 @@ from cenergyd.documents.loggers import CUSTOMER, loggers_of
 from cenergyd.documents.meters import logger_and_meters, meters_of_logger
 from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import CenergydError, Conflict
+from cenergyd.ingest.activity_record import ActivityRecord, merged_logger, merged_meter
 from cenergyd.ingest.logger_proof import PROVEN_BY
-from cenergyd.ingest.regular_uploads import RegularUploads, lasting
+from cenergyd.ingest.regular_uploads import RegularUploads, without_times
 from cenergyd.ingest.rejected import Attempts, RejectedAttempts, to_drop
-from cenergyd.ingest.seen import Seen, merged_logger, merged_meter
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import Reading
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.periodic import PeriodicService
 
 INTERVAL_READINGS = 100
-"""Number of the newest readings of a log: enough to determine their interval."""
+"""The interval is determined from this many of a log's newest readings."""
 INTERVAL_SECONDS = 5.0
-"""Seconds between writes: the most by which pages and alerts lag, and the most that a killed daemon loses."""
+"""Seconds between writes, by which pages and alerts lag at most, and of which a killed daemon loses the activity."""
 REPEAT_SECONDS = 60.0
 """A logger or meter that uploads often is written at most once in this many seconds."""
 MAX_REJECTED = 1000
@@ -39,10 +39,10 @@ MAX_REJECTED = 1000
 FORGET_SECONDS = 60.0
 """Seconds between two checks whether rejected loggers have uploaded since, to any daemon."""
 _MAX_STORED = 10_000
-"""Entries of the list read; more than :data:`MAX_REJECTED` only if it was longer once."""
+"""Maximum entries of the stored list that are read: more than :data:`MAX_REJECTED`, because the limit may have been larger before."""
 _ATTEMPTS = 5
 """Attempts to write a logger that other daemons write at the same time; then it waits for the next pass."""
-_MAX_INTRODUCED = 100_000
+_MAX_KNOWN_METERS = 100_000
 """Number of series remembered as having a document."""
 log = Logger()
 
@@ -76,26 +76,26 @@ class LoggerActivity(PeriodicService):
         self._repeat = repeat_seconds
         self._max_rejected = max_rejected
         self._keep_rejected = keep_rejected_seconds
-        self._seen: dict[str, Seen] = {}
+        self._records: dict[str, ActivityRecord] = {}
         self.regular = RegularUploads()
         """Uploads to be stored with the states of their sites."""
         self._statuses: dict[str, NewDocument] = {}
         self._written: dict[tuple[str, str], float] = {}
         self._rejected = RejectedAttempts(max_rejected)
-        self._introduced: dict[str, None] = {}
+        self._known_meters: dict[str, None] = {}
         self._forgot = clock.seconds()
         self.rejected_total = 0
 
     def uploaded(self, serial: str, address: str, loop_name: str, customer_id: str = "") -> None:
-        """A logger made a request with the right password.
+        """Record a request of a logger with the right password.
 
         :param customer_id: the customer whose site's state is evaluated because of it; '' if there is none.
         """
         now = int(self._clock.seconds())
-        seen = self._seen.setdefault(serial, Seen())
-        seen.first_upload = now if seen.first_upload is None else seen.first_upload
-        seen.last_upload = now
-        seen.report = {"loop_name": loop_name, "address": address} | ({CUSTOMER: customer_id} if customer_id else {})
+        record = self._records.setdefault(serial, ActivityRecord())
+        record.first_upload = now if record.first_upload is None else record.first_upload
+        record.last_upload = now
+        record.report = {"loop_name": loop_name, "address": address} | ({CUSTOMER: customer_id} if customer_id else {})
 
     def meter(
         self,
@@ -107,9 +107,9 @@ class LoggerActivity(PeriodicService):
         *,
         other_rows: int = 0,
     ) -> None:
-        """A meter's log came.
+        """Record a meter's log.
 
-        :param device: name, device_type and device_class as the logger says.
+        :param device: name, device_type and device_class as sent by the logger.
         :param readings: those of the log, by time.
         :param last_error: time and number of its newest error row.
         :param other_rows: rows that were left out because they have other columns than the meter's.
@@ -125,35 +125,35 @@ class LoggerActivity(PeriodicService):
             "error": {"time": last_error[0], "code": last_error[1]} if last_error else None,
             "other_rows": {"time": now, "rows": other_rows} if other_rows else None,
         }
-        meters = self._seen.setdefault(serial, Seen()).meters
+        meters = self._records.setdefault(serial, ActivityRecord()).meters
         meters[series] = merged_meter(meters[series], body) if series in meters else body
 
-    def is_introduced(self, series: str) -> bool:
+    def is_known_meter(self, series: str) -> bool:
         """Whether the meter is known to be stored."""
-        return series in self._introduced
+        return series in self._known_meters
 
-    async def introduce(self, serial: str, series: str) -> None:
-        """Store a meter that was never seen before. It is durable on return, because the logger may request a manifest next."""
-        if series in self._introduced:
+    async def store_new_meter(self, serial: str, series: str) -> None:
+        """Store a meter that was never record before. It is durable on return, because the logger may request a manifest next."""
+        if series in self._known_meters:
             return
         _, stored = await logger_and_meters(self._documents, serial)
-        seen = self._seen.get(serial)
-        if series not in stored and seen is not None and series in seen.meters:
-            await self._write({serial: self._seen.pop(serial)}, [serial])
+        record = self._records.get(serial)
+        if series not in stored and record is not None and series in record.meters:
+            await self._write({serial: self._records.pop(serial)}, [serial])
         for name in {series, *stored}:
-            while len(self._introduced) >= _MAX_INTRODUCED:
-                del self._introduced[next(iter(self._introduced))]
-            self._introduced[name] = None
+            while len(self._known_meters) >= _MAX_KNOWN_METERS:
+                del self._known_meters[next(iter(self._known_meters))]
+            self._known_meters[name] = None
 
     def status(self, serial: str, fields: ReadOnlyJson) -> None:
-        """A logger's STATUS message."""
+        """Record a logger's STATUS message."""
         body = {"time": int(self._clock.seconds()), "fields": dict(fields)}
         self._statuses[serial] = NewDocument(serial, body, serial)
 
     def rejected(self, serial: str, address: str, reason: str, unowned_password: str = "") -> None:
-        """A request had a serial that belongs to no customer, or a wrong password.
+        """Record a request with a serial number that belongs to no customer, or with a wrong password.
 
-        :param unowned_password: the password's hash, where the logger belongs to nobody.
+        :param unowned_password: the password's hash, if the logger belongs to nobody.
         """
         self.rejected_total += 1
         self._rejected.add(serial, address, reason, int(self._clock.seconds()), unowned_password)
@@ -167,13 +167,13 @@ class LoggerActivity(PeriodicService):
         if not everything:
             self._hold_regular(now)
         overdue = self.regular.overdue(now, everything=everything)
-        due = {serial: Seen() for serial in overdue} | {
-            serial: seen
-            for serial, seen in self._seen.items()
-            if everything or any((LOGGER, part) not in self._written for part in seen.parts(serial))
+        due = {serial: ActivityRecord() for serial in overdue} | {
+            serial: record
+            for serial, record in self._records.items()
+            if everything or any((LOGGER, part) not in self._written for part in record.parts(serial))
         }
         for serial in due:
-            self._seen.pop(serial, None)
+            self._records.pop(serial, None)
         await self._write(due, due if everything else overdue)
         await self._write_statuses(everything=everything)
         await self._flush_rejected()
@@ -182,20 +182,20 @@ class LoggerActivity(PeriodicService):
             await self._forget_accepted()
 
     def _hold_regular(self, now: float) -> None:
-        for serial, seen in list(self._seen.items()):
-            if self.regular.is_regular(serial, seen):
-                del self._seen[serial]
-                self.regular.hold(serial, seen, now)
+        for serial, record in list(self._records.items()):
+            if self.regular.is_regular(serial, record):
+                del self._records[serial]
+                self.regular.hold(serial, record, now)
 
-    async def _write(self, due: Mapping[str, Seen], always: Collection[str]) -> None:
+    async def _write(self, due: Mapping[str, ActivityRecord], always: Collection[str]) -> None:
         """Write the activity of loggers; what could not be written is kept for the next pass.
 
         :param always: those to write even if the uploads are regular.
         """
         left = {}
-        for serial, seen in due.items():
+        for serial, record in due.items():
             held = self.regular.take(serial)
-            left[serial] = seen if held is None else held.followed_by(seen)
+            left[serial] = record if held is None else held.followed_by(record)
         try:
             for _ in range(_ATTEMPTS if left else 0):
                 for serial in await self._write_once(left, always):
@@ -205,23 +205,23 @@ class LoggerActivity(PeriodicService):
                 if not left:
                     break
         finally:
-            for serial, seen in left.items():
-                self._seen[serial] = seen.followed_by(self._seen.get(serial))
+            for serial, record in left.items():
+                self._records[serial] = record.followed_by(self._records.get(serial))
 
-    async def _write_once(self, left: Mapping[str, Seen], always: Collection[str]) -> list[str]:
+    async def _write_once(self, left: Mapping[str, ActivityRecord], always: Collection[str]) -> list[str]:
         """Write once; returns the serial numbers of the loggers that no other daemon has changed meanwhile."""
         stored = await loggers_of(self._documents, list(left))
         new, held = [], []
-        for serial, seen in left.items():
+        for serial, record in left.items():
             old = stored.get(serial)
             meters = await meters_of_logger(self._documents, serial, old)
             before = old.body if old else {}
-            body = merged_logger(before, {key: meter.body for key, meter in meters.items()}, seen)
-            # It may be the first upload since the start, so that it could not be compared with the document before.
-            may_hold = serial not in always and not self.regular.knows(serial) and seen.is_current
+            body = merged_logger(before, {key: meter.body for key, meter in meters.items()}, record)
+            # The first upload since the start could not be compared with the document before.
+            may_hold = serial not in always and not self.regular.knows(serial) and record.is_current
             self.regular.remember(serial, body)
-            if may_hold and self.regular.knows(serial) and lasting(before) == lasting(body):
-                self.regular.hold(serial, seen, self._clock.seconds())
+            if may_hold and self.regular.knows(serial) and without_times(before) == without_times(body):
+                self.regular.hold(serial, record, self._clock.seconds())
                 held.append(serial)
             else:
                 new.append((NewDocument(serial, body, None, body.get("last_upload")), old.version if old else 0))

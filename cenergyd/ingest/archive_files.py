@@ -43,7 +43,7 @@ class ArchiveFolder:
 
     @property
     def total_bytes(self) -> int:
-        """Size of the folder's files, as far as this daemon knows."""
+        """Size of the folder's files in bytes, as far as this daemon knows."""
         return self._total
 
     def append(self, records: Sequence[bytes], now: int) -> None:

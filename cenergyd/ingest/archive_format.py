@@ -5,7 +5,7 @@ A file is a sequence of records; each begins with a line of text, followed by a 
     CENERGYD1 <bytes of the head> <bytes of the content> <CRC-32 of both, hexadecimal>
     {"serial": "001EC6001433", "customer": ..., "received": 1700000000, "format": "log", "fields": {...}, ...}<content>
 
-A record that a kill or a full disk cut short ends its file: every daemon appends to files of its own. Damage within a file is skipped up to
+A record that was cut short by a kill or a full disk is the last of its file, because every daemon appends to files of its own. Damage within a file is skipped up to
 the next record's line.
 """
 
@@ -41,7 +41,7 @@ class DamagedRecord(CenergydError):
 
 @attrs.frozen(slots=True, kw_only=True)
 class ArchivedUpload:
-    """An accepted upload as received, without its password. Texts are hostile."""
+    """An accepted upload as received, without its password. Texts are untrusted."""
 
     serial: str
     customer_id: str

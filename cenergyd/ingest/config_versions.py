@@ -25,7 +25,7 @@ from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.runtime.clock import Timers
 
 MAX_VERSIONS = 20
-"""Versions kept of a config file; the oldest is dropped."""
+"""Maximum stored versions of a config file; the oldest is dropped."""
 MAX_BYTES = 256 << 10
 """Largest config file accepted; the largest one seen has some 30 KB."""
 
@@ -74,7 +74,7 @@ class ConfigVersionStore:
         key = f"{serial}/{upload.name}"
         head = await self._documents.get(CONFIG_FILE, key)
         md5 = upload.md5
-        # Before the file is recorded as known: after a failure the device sends it again.
+        # Before the file is recorded as stored, so that the device sends it again after a failure.
         await self._learn(serial, upload)
         if head is not None and head.body["md5"] == md5 and head.body["file_time"] == upload.file_time:
             return False
@@ -134,7 +134,7 @@ class ConfigVersionStore:
         await self._documents.put(CONFIG_FILE, head.key, body, owner=serial, expected_version=head.version)
 
     async def content(self, serial: str, name: str, number: int) -> bytes:
-        """A version's bytes, secrets included: for the device alone. Raises NotFound."""
+        """A version's bytes, including secrets: only for the device. Raises NotFound."""
         found = await self._documents.get(CONFIG_VERSION, f"{serial}/{name}/{number:06d}")
         if found is None:
             raise NotFound(f"version {number} of {name} is not kept")

@@ -1,10 +1,10 @@
-"""Checks a logger's serial number and password: rarely a hash, and guesses are slowed down.
+"""Checks a logger's serial number and password. Hashes are rarely computed, and after failed attempts checks are slowed down.
 
-Argon2 is expensive. So a password that was right once is remembered as a keyed digest (with a key that only this process has) together with
+Argon2 is expensive. So a password that was right once is cached as a keyed digest (with a key that only this process has) together with
 the stored hash it matched: while the customer's stored password stays the same, no hash is computed again; only the customer is looked up
-again after :data:`CACHE_SECONDS`. A wrong password is remembered the same way, so a misconfigured device that tries for days costs one hash.
+again after :data:`CACHE_SECONDS`. A wrong password is cached the same way, so a misconfigured device that tries for days costs one hash.
 
-A wrong guess is counted for its logger from its network, for its network, and for its logger. After too many, unknown passwords are checked
+A failed attempt is counted for its logger from its network, for its network, and for its logger. After too many, unknown passwords are checked
 at a limited rate (:class:`~cenergyd.runtime.attempts.Throttle`); passwords known to be right are never delayed, and nobody is locked out.
 """
 
@@ -39,21 +39,21 @@ V = TypeVar("V")
 MAX_SERIAL = 64
 NEVER = float("-inf")
 CACHE_SECONDS = 30
-"""A changed password or customer takes effect within this time, also if another daemon made the change. Where changes are announced a
-customer is looked up again only after one, or after :data:`~cenergyd.documents.change_notices.MAX_CACHE_SECONDS`."""
+"""A changed password or customer takes effect within this time, also if another daemon made the change. If changes are announced, a
+customer is only looked up again after a change, or after :data:`~cenergyd.documents.change_notices.MAX_CACHE_SECONDS`."""
 MAX_CACHED = 100_000
-"""Loggers whose right password is remembered, about 1 KB each. A forgotten one costs a hash with its next upload."""
+"""Loggers whose right password is cached, about 1 KB each. Any other costs a hash with its next upload."""
 MAX_REFUSED = 20_000
-"""Wrong passwords, and their senders, that are remembered."""
+"""Maximum cached wrong passwords, and keys of failed attempts."""
 HASH_THREADS = 2
 """Concurrent hashes: each keeps a core busy for some 10 ms, and uploads need the others."""
 MAX_WAITING = 1000
 """Checks that may wait for a hash; further ones are refused as overload (503, the device tries again)."""
 
 FAILURE_WINDOW_SECONDS = 300
-"""A wrong guess counts for this time."""
+"""A failed attempt counts for this time."""
 LOGGER_PACE, NETWORK_PACE, SERIAL_PACE = 1.0, 0.1, 0.2
-"""Seconds between two attempts after too many wrong guesses: at a logger from a network, from a network, at a logger."""
+"""Seconds between two attempts after too many failed ones: for a logger from a network, from a network, for a logger."""
 
 
 class CredentialSettings(Protocol):
@@ -79,7 +79,7 @@ class _CachedFailure(NamedTuple):
     stored: str | None
     looked_up: float
     hashed: str = ""
-    """The wrong password's hash, where the logger belongs to nobody."""
+    """The wrong password's hash, if the logger belongs to nobody."""
 
 
 class _Login(NamedTuple):
@@ -92,12 +92,12 @@ class _Login(NamedTuple):
 
     @property
     def keys(self) -> Mapping[str, Hashable]:
-        """What a wrong guess is counted for."""
+        """The keys for which a failed attempt is counted."""
         return {"logger": (self.serial, self.network), "network": self.network, "serial": self.serial}
 
 
 class _PendingCheck:
-    """A check in progress, and everybody who waits for it."""
+    """A check in progress, and the callers that wait for it."""
 
     def __init__(self) -> None:
         self.waiting: list[Deferred[Customer | None]] = []
@@ -135,7 +135,7 @@ class CredentialChecker:
     """Authenticates loggers. Everything runs in the reactor's thread except the hashes, which run in ``pool``.
 
     :param settings: the ini's ``[credentials]`` or anything with its fields.
-    :param notices: of changes of customers, where they are announced: then a customer is remembered for longer.
+    :param notices: of changes of customers, if they are announced; a customer is then cached for longer.
     """
 
     log = Logger()
@@ -165,7 +165,7 @@ class CredentialChecker:
             window_seconds=FAILURE_WINDOW_SECONDS,
             max_keys=MAX_REFUSED,
         )
-        self._flights: dict[tuple[str, bytes, str], _PendingCheck] = {}
+        self._pending: dict[tuple[str, bytes, str], _PendingCheck] = {}
         self._hashes = Slots(HASH_THREADS)
         self._background: set[Deferred[None]] = set()
         self._nobody: str | None = None
@@ -187,7 +187,7 @@ class CredentialChecker:
     async def check(self, serial: str, password: str, address: str) -> Customer | None:
         """The customer whose logger this is, None if serial or password is wrong.
 
-        :raises TooManyAttempts: after too many wrong guesses more attempts wait already than can be checked in a minute.
+        :raises TooManyAttempts: after too many failed attempts, more of them wait already than can be checked in a minute.
         :raises StoreUnavailable: the customers' store does not answer.
         :raises Overloaded: too many checks wait already.
         """
@@ -205,17 +205,17 @@ class CredentialChecker:
         # A delayed check is not shared: the same pair from another network may be checked at once.
         slow = wrong is None and not self._was_right(key) and self._throttle.is_slow(attempt.keys)
         place = (*key, attempt.network if slow else "")
-        flight = self._flights.get(place)
-        if flight is None:
-            flight = self._flights[place] = _PendingCheck()
-            answer = self._join(flight)
-            self._keep(Deferred.fromCoroutine(self._fly(flight, place, attempt)))
+        pending = self._pending.get(place)
+        if pending is None:
+            pending = self._pending[place] = _PendingCheck()
+            answer = self._join(pending)
+            self._run_in_background(Deferred.fromCoroutine(self._run_check(pending, place, attempt)))
         else:
-            answer = self._join(flight)
+            answer = self._join(pending)
         return await answer
 
     def unowned_password(self, serial: str, password: str) -> str:
-        """The hash of a password that was refused, where the logger belongs to nobody; '' otherwise."""
+        """The hash of a refused password if the logger belongs to nobody; '' otherwise."""
         serial = normal_serial(serial)
         wrong = self._wrong.get((serial, self._digest(serial, password)))
         return wrong.hashed if wrong is not None and wrong.stored is None else ""
@@ -240,8 +240,8 @@ class CredentialChecker:
         # A password stays right or wrong for a stored hash; only whether that hash is still stored is looked up again.
         self._right.change(lambda key, known: known._replace(looked_up=NEVER) if serial in (None, key) else known)
         self._wrong.change(lambda key, known: known._replace(looked_up=NEVER) if serial in (None, key[0]) else known)
-        for key in [key for key in self._flights if serial in (None, key[0])]:
-            self._flights.pop(key).forgotten = True
+        for key in [key for key in self._pending if serial in (None, key[0])]:
+            self._pending.pop(key).forgotten = True
 
     def _digest(self, serial: str, password: str) -> bytes:
         return blake2b(f"{serial}\0{password}".encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
@@ -258,26 +258,26 @@ class CredentialChecker:
         known = self._right.get(key[0])
         return known is not None and hmac.compare_digest(known.digest, key[1])
 
-    def _join(self, flight: _PendingCheck) -> Deferred[Customer | None]:
+    def _join(self, pending: _PendingCheck) -> Deferred[Customer | None]:
         # A caller that stops waiting (the client hung up) does not end the check for the others.
         answer: Deferred[Customer | None] = Deferred()
-        flight.waiting.append(answer)
+        pending.waiting.append(answer)
         return answer
 
-    async def _fly(self, flight: _PendingCheck, place: tuple[str, bytes, str], attempt: _Login) -> None:
+    async def _run_check(self, pending: _PendingCheck, place: tuple[str, bytes, str], attempt: _Login) -> None:
         result: Customer | Failure | None
         try:
-            result = await self._verify(flight, attempt)
+            result = await self._verify(pending, attempt)
         except Exception:
             result = Failure()
-        if self._flights.get(place) is flight:
-            del self._flights[place]
-        waiting, flight.waiting = flight.waiting, []
+        if self._pending.get(place) is pending:
+            del self._pending[place]
+        waiting, pending.waiting = pending.waiting, []
         for answer in waiting:
             if not answer.called:
                 answer.callback(result)  # a Failure given here becomes an errback
 
-    async def _verify(self, flight: _PendingCheck, attempt: _Login) -> Customer | None:
+    async def _verify(self, pending: _PendingCheck, attempt: _Login) -> Customer | None:
         serial, digest = key = (attempt.serial, attempt.digest)
         keys = attempt.keys
         new = not self._was_right(key) and self._wrong.get(key) is None
@@ -291,13 +291,13 @@ class CredentialChecker:
         else:
             before = self._wrong.get(key)
             hashed = before.hashed if before is not None else ""
-        looked_up = NEVER if flight.forgotten else now
+        looked_up = NEVER if pending.forgotten else now
         if customer is None or not right:
             self._wrong.put(key, _CachedFailure(stored, looked_up, hashed))
             return None
         self._right.put(serial, _CachedSuccess(customer, digest, looked_up))
         if self._store.hashes_passwords and needs_rehash(customer.logger_password):
-            self._keep(Deferred.fromCoroutine(self._rehash(customer, attempt.password)))
+            self._run_in_background(Deferred.fromCoroutine(self._rehash(customer, attempt.password)))
         return customer
 
     def _remembered(self, key: tuple[str, bytes], stored: str | None) -> bool | None:
@@ -316,7 +316,7 @@ class CredentialChecker:
             raise Overloaded(f"{MAX_WAITING} passwords are waiting to be checked")
         await self._hashes.acquire()
         if not had_turn and self._throttle.is_slow(keys):
-            # Earlier checks have ended meanwhile: guesses that arrive all at once must not all be checked.
+            # Earlier checks have failed meanwhile: of attempts that arrive at the same time not all may be checked at once.
             self._hashes.release()
             await self._throttle.turn(keys)
             await self._hashes.acquire()
@@ -326,7 +326,7 @@ class CredentialChecker:
             if not right:
                 self._throttle.failed(keys)
         finally:
-            # Only now: the next one is to see this failure.
+            # Only now, so that the next check sees this failure.
             self._hashes.release()
         return right, hashed
 
@@ -352,7 +352,7 @@ class CredentialChecker:
                 changed = attrs.evolve(known.customer, logger_password=new)
                 self._right.put(customer.logger_serial_number, known._replace(customer=changed))
 
-    def _keep(self, task: Deferred[None]) -> None:
+    def _run_in_background(self, task: Deferred[None]) -> None:
         self._background.add(task)
 
         def ended(result: object) -> None:

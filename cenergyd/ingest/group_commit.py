@@ -24,11 +24,11 @@ from cenergyd.runtime.clock import DelayedCall, Timers
 
 Mark = TypeVar("Mark")
 MAX_QUEUED_UPLOADS = 2000
-"""Some seconds of a fleet's uploads; later ones get 503 and are sent again."""
+"""Some seconds of a fleet's uploads; further ones get 503 and are sent again."""
 MAX_QUEUED_READINGS = 500_000
 """At some 250 bytes each in memory."""
 MAX_WRITE_READINGS = 5_000
-"""InfluxDB recommends 5,000 to 10,000 points in a write; SQLite gains little from more. The smaller, the sooner a thread is free."""
+"""InfluxDB recommends 5,000 to 10,000 points in a write, and SQLite gains little from more. Smaller writes free their thread sooner."""
 LONG_READINGS = 500
 """An upload with more readings is long: a usual one has 15 to 60, a day of minutes 1,440."""
 MAX_IN_FLIGHT = 2
@@ -39,7 +39,7 @@ BUSY_UPLOADS = 10
 GROUP_SECONDS = 0.1
 """Seconds between the starts of two groups on a busy daemon; a device does not notice it, and stores have less work."""
 FULL_GROUP = 16
-"""Uploads that need not wait any longer: more of them in a group would save little."""
+"""A group with this many uploads is written at once: more would save little."""
 
 
 class Writes(Protocol):

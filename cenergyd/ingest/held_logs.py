@@ -1,7 +1,7 @@
 """Logs that cannot be read yet, because their columns are not known: kept as received until they are, or until ``keep_days`` have passed.
 
-Documents: kind ``held_log`` (key ``<series>/<time and number>``, in the order they came; owner series; due end of keeping) with the file as
-base64, or in ``held_part`` where it is large; kind ``held_meter`` (key series, owner serial), one for each meter that has any.
+Documents: kind ``held_log`` (key ``<series>/<time and number>``, in the order they arrived; owner series; due time of deletion) with the file as
+base64, or in ``held_part`` if it is large; kind ``held_meter`` (key series, owner serial), one for each meter that has any.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PART: Final = 1 << 20
 _INLINE: Final = 256 * 1024
 """A smaller file is kept in the log's own document."""
 _OVERHEAD: Final = 600
-"""Bytes that a document needs beside its file."""
+"""Bytes of a document besides its file."""
 _DAY: Final = 86400
 
 HeldFormat = Literal["log", "xml"]
@@ -36,7 +36,7 @@ HeldFormat = Literal["log", "xml"]
 
 @attrs.frozen(slots=True, kw_only=True)
 class HeldLog:
-    """A log as it came, and what its upload said of the meter. Texts are hostile."""
+    """A log as received, and what its upload says about the meter. Texts are untrusted."""
 
     serial: str
     meter: str
@@ -53,9 +53,9 @@ class HeldLog:
     size: int = 0
     """Its size in the store, bytes."""
     parts: int = 0
-    """Documents that hold its file; 0: its own does."""
+    """Number of documents with parts of its file; 0: it is in the log's own document."""
     inline: str = attrs.field(default="", repr=False)
-    """The file as base64, where its own document holds it."""
+    """The file as base64, if it is in the log's own document."""
 
     @property
     def series(self) -> str:
@@ -108,7 +108,7 @@ class HeldLogs:
         await self._batcher.submit(NewDocument(stored.key, _body(stored), stored.series, due))
 
     async def page(self, series: str, after: str | None = None, limit: int = 20) -> list[HeldLog]:
-        """Logs of a series in the order they came, after a key."""
+        """Logs of a series in the order they arrived, after a key."""
         found = await self._documents.find(HELD_LOG, owner=series, after_key=after, limit=limit)
         return [_from_document(document) for document in found]
 

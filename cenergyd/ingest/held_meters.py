@@ -1,4 +1,4 @@
-"""Which meters have held logs, why, and how much room those take.
+"""Which meters have held logs, why, and how much room these take.
 
 One document of kind ``held_meter`` for each (key series, owner serial). It is written with a meter's first held log; later ones only change
 its counts, which are collected and written every few seconds.
@@ -23,13 +23,13 @@ from cenergyd.readings.model import series_name
 from cenergyd.runtime.clock import Timers
 
 OTHER_SHARE: Final = 4
-"""Logs of devices that measure no power may take this fraction (1/n) of the room: they must not crowd out meters."""
+"""Logs of devices that measure no power may take this fraction (1/n) of the room: they must not take the room of meters."""
 _TRIES: Final = 5
 _PAGE: Final = 500
 _LOGGER_CACHE_SECONDS: Final = 60
 _ALL_CACHE_SECONDS: Final = 300
 _LISTED_SECONDS: Final = 1800
-"""A meter's document is looked up again after this time; one without logs is kept for twice as long, so that no new log goes unlisted."""
+"""A meter's document is looked up again after this time; one without logs is only deleted after twice as long, so that no new log remains unlisted."""
 ALERT_AFTER_SECONDS: Final = 3600
 """A logger sends the config file of a new meter after its first logs, in the same session: until then nobody has to act."""
 _MAX_NAMED: Final = 256
@@ -53,7 +53,7 @@ class Unread(NamedTuple):
     """Their first and last time, UTC seconds."""
 
 
-class HeldBy(Protocol):
+class LogDescription(Protocol):
     """The parts of a log that describe its meter."""
 
     @property
@@ -72,7 +72,7 @@ class HeldBy(Protocol):
 
 @attrs.frozen(slots=True, kw_only=True)
 class HeldMeter:
-    """A meter with held logs. Texts are hostile."""
+    """A meter with held logs. Texts are untrusted."""
 
     serial: str
     meter: str
@@ -177,7 +177,7 @@ class HeldMeters:
     def _is_full(unknown: int, other: int, size: int, state: ResolutionState, limit: int) -> bool:
         return unknown + other + size > limit or (state == "other" and other + size > limit // OTHER_SHARE)
 
-    async def add(self, log: HeldBy, size: int, why: Unread) -> None:
+    async def add(self, log: LogDescription, size: int, why: Unread) -> None:
         """Record a held log of the meter. Its document exists, durably, when this returns."""
         series = series_name(log.serial, log.meter)
         latest = _described(log, why)
@@ -313,7 +313,7 @@ def _from_body(body: ReadOnlyJson) -> HeldMeter:
 _FIELDS: Final = tuple(attribute.name for attribute in attrs.fields(HeldMeter))
 
 
-def _described(log: HeldBy, why: Unread) -> HeldMeter:
+def _described(log: LogDescription, why: Unread) -> HeldMeter:
     facts, resolution, rows = why
     return HeldMeter(
         serial=log.serial,

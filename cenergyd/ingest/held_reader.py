@@ -29,7 +29,7 @@ WALK_SECONDS: Final = 3600
 COUNT_SECONDS: Final = 60
 """Seconds between two counts of all held logs, for the metrics."""
 SCAN_AGAIN_SECONDS: Final = 600
-"""A meter some of whose held logs could not be read is checked again after this time, unless something new is known of it."""
+"""A meter some of whose held logs could not be read is checked again after this time, or when something new becomes known about it."""
 _MAX_KNOWN_CLEAR: Final = 100_000
 log = Logger()
 
@@ -59,7 +59,7 @@ class HeldLogService(PeriodicService):
         self._waiting: dict[str, None] = {}
         self._clear: dict[str, None] = {}
         self._scanned: dict[str, float] = {}
-        self._walk_at = self._count_at = 0.0  # at once: for what another daemon, or this one before, has left
+        self._walk_at = self._count_at = 0.0  # at once, for logs left by another daemon or an earlier run
         self.read_logs = 0
         """Held logs read since the start."""
 
@@ -170,9 +170,9 @@ class HeldLogService(PeriodicService):
         return read
 
     async def _read(self, customer: Customer, held: HeldLog) -> Resolution | None:
-        """Read a log and store its readings; None if that is complete, else why not. Raises Overloaded where requests leave no room for it."""
+        """Read a log and store its readings; None if all of it was read, otherwise why not. Raises Overloaded if the requests leave no memory for it."""
         lease = self.budget.own_lease()
-        # As requests do: its bytes as stored, and taken apart.
+        # Counted as for requests: its bytes as stored and as parsed.
         lease.hold(min(2 * held.size, self.budget.total // 4))
         try:
             return await self._read_counted(customer, held, lambda parsed: lease.count(2 * held.size + parsed))

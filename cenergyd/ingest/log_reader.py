@@ -26,7 +26,7 @@ MAX_INFLATED_BYTES: Final = 128 << 20
 _STEPS_AT_ONCE: Final = 2
 """Parsing steps (a millisecond or two each) between two yields to the reactor."""
 LARGE_BYTES: Final = 1 << 20
-"""A longer form, or file, is read in steps, so that others have their turns."""
+"""A longer form or file is read in steps, so that other requests are not delayed."""
 SHORT_STEPS: Final = 8
 """A computation of at most this many steps is short and does not queue with long ones."""
 _NO_COLUMNS: Final = Layout("no column known")
@@ -41,7 +41,7 @@ Hold = Callable[[int], None]
 
 @attrs.frozen(slots=True, kw_only=True)
 class LogFile:
-    """A log file as received, and what the upload says about its meter. Texts are hostile."""
+    """A log file as received, and what the upload says about its meter. Texts are untrusted."""
 
     meter: str
     """Meter id."""

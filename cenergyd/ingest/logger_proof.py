@@ -17,18 +17,18 @@ from cenergyd.runtime.attempts import Limit, Throttle
 from cenergyd.runtime.clock import Timers
 
 PROVEN_BY = "hashed"
-"""The field of a rejected logger's document with the hash of its last password; only where the logger belongs to nobody."""
+"""The field of a rejected logger's document with the hash of its last password; only if the logger belongs to nobody."""
 MAX_AGE_SECONDS = 2 * 86400
 """An attempt older than this proves nothing."""
 _WRONG, _PACE, _WINDOW = 5, 10.0, 3600.0
-"""After 5 wrong guesses of a customer, or at a logger, within an hour: one in 10 s."""
+"""After 5 failed attempts by a customer, or for a logger, within an hour: one attempt in 10 s."""
 
 CheckPassword = Callable[[str, str], Awaitable[bool]]
 """Whether a stored hash ('' matches nothing) is that of a password; takes about the same time either way."""
 
 
 class LoggerProof:
-    """Checks such claims. Wrong ones are slowed, per customer and per logger."""
+    """Checks claims of ownership. After wrong ones further ones are slowed down, per customer and per logger."""
 
     def __init__(self, customers: CustomerStore, documents: DocumentStore, check: CheckPassword, clock: Timers) -> None:
         self._customers = customers

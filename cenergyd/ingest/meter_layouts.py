@@ -28,7 +28,7 @@ MAX_CACHED: Final = 50_000
 MAX_METERS: Final = 256
 """Meters of one logger."""
 _MAX_RESOLVED: Final = 16
-"""Meters of one logger whose last result is kept."""
+"""Meters of one logger whose last result is cached."""
 _BEGINNING: Final = 0
 _END: Final = 1 << 40
 
@@ -51,7 +51,7 @@ class TimedResolution(NamedTuple):
 
 
 class _Resolved(NamedTuple):
-    """What was found for a meter's last log: the next one, of the same customer and with the same facts, needs no search."""
+    """The result for a meter's last log, which is used for the next log of the same customer with the same facts."""
 
     customer: Customer
     table: LayoutTable
@@ -109,7 +109,7 @@ class MeterLayouts:
         found = [
             TimedResolution(choice.since, with_choice(base, choice.columns)) for choice in choices(customer, meter)
         ]
-        if not (facts.header or facts.named):  # which may be long
+        if not (facts.header or facts.named):  # these may be long
             if len(configs.resolved) >= _MAX_RESOLVED:
                 configs.resolved.clear()
             configs.resolved[meter] = _Resolved(customer, self.table, facts, found)

@@ -80,7 +80,7 @@ class UploadRequest:
     """The client's IP address, for throttling and for the list of rejected loggers."""
     request_id: str = ""
     lease: Lease | None = attrs.field(default=None, repr=False)
-    """Its share of the memory for requests; None: not counted."""
+    """The bytes that it holds of the memory for requests; None: not counted."""
 
     def hold(self, parsed_bytes: int) -> None:
         """Account for the body twice, as received and as parsed, and for the results. Raises Overloaded."""
@@ -239,8 +239,8 @@ class Receiver:
             others = skipped.get("other_points", 0)
             self._activity.meter(serial, series, device, readings, read.parsed.last_error, other_rows=others)
             self._metrics.readings(len(readings), skipped)
-            if not self._activity.is_introduced(series):
-                await self._activity.introduce(serial, series)
+            if not self._activity.is_known_meter(series):
+                await self._activity.store_new_meter(serial, series)
 
     async def store(self, customer: Customer, logs: Sequence[tuple[str, ReadLog]]) -> None:
         """Store the readings of meters; durable and marked for derivation when this returns."""

@@ -1,6 +1,6 @@
 """Which rejected loggers are remembered if there are more than the list holds: every network gets its share.
 
-Serial numbers are easy to make up, so somebody who tries thousands must not push a misconfigured device off the list.
+Serial numbers are easy to make up, so somebody who tries thousands must not displace a misconfigured device from the list.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RejectedAttempts:
         """Record a refusal."""
         known = self._found.get(serial)
         if known is not None:
-            # It stays counted under the address that it was first seen from.
+            # It stays counted under the address from which it came first.
             self._found[serial] = Attempts(now, address, reason, known.attempts + 1, password)
             return
         network = network_of(address)
@@ -55,13 +55,13 @@ class RejectedAttempts:
         self._found[serial] = Attempts(now, address, reason, 1, password)
 
     def take(self) -> dict[str, Attempts]:
-        """Take all of them out."""
+        """Remove and return all of them."""
         found, self._found = self._found, {}
         self._of_network.clear()
         return found
 
     def put_back(self, taken: Mapping[str, Attempts]) -> None:
-        """Put back what could not be written, beside what has come meanwhile."""
+        """Put back what could not be written, in addition to what has arrived meanwhile."""
         newer = self.take()
         for serial, each in taken.items():
             self.add(serial, each.address, each.reason, each.time)
@@ -82,7 +82,7 @@ def to_drop(known: Mapping[str, Attempts], most: int) -> set[str]:
     by_network: defaultdict[str, list[str]] = defaultdict(list)
     for serial in sorted(known, key=lambda serial: (-known[serial].attempts, -known[serial].time, serial)):
         by_network[network_of(known[serial].address)].append(serial)
-    # The nth of its network is dropped before any that is earlier in its own network.
+    # An entry that is later in the order of its network is dropped first.
     ranked = sorted(
         (-place, known[serial].time, serial) for serials in by_network.values() for place, serial in enumerate(serials)
     )

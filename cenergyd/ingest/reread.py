@@ -75,12 +75,12 @@ class Rows(NamedTuple):
     """One meter's readings in an upload."""
 
     times: set[int]
-    """Of its rows."""
+    """The times of its rows, UTC seconds."""
     readings: Sequence[Reading]
 
 
 def _ignore_progress(done: int, total: int) -> None:
-    """Ignores the progress."""
+    """Does nothing."""
 
 
 @attrs.define(kw_only=True)
@@ -94,7 +94,7 @@ class Rereader:
     clock: Timers
     in_thread: InThread
     removed: Callable[[str, int, int], Awaitable[None]]
-    """Called for ranges of a series where readings were removed, before they are marked: what was computed from them alone must go."""
+    """Called for ranges of a series where readings were removed, before they are marked: results that were computed only from them must be removed."""
     dry_run: bool = False
     progress: Callable[[int, int], None] = attrs.field(default=_ignore_progress)
     """Called after each upload with the bytes of the archive that are done, and their total."""
@@ -260,8 +260,8 @@ class Rereader:
 
 
 def losing_ranges(before: Sequence[Reading], after: Mapping[int, Reading]) -> list[Window]:
-    """Ranges that have every stored reading which loses a value. None crosses a gap between readings, because uploads go on meanwhile:
-    a late row may come that is in neither.
+    """Ranges that have every stored reading that loses a value. None crosses a gap between readings, because uploads continue meanwhile:
+    a late row may arrive there that is in neither.
 
     :param before: the stored readings, ascending.
     :param after: the wanted ones by time.

@@ -1,7 +1,7 @@
 """The usual upload interval of a logger, learned from its own uploads, so that its silence can be recognised.
 
-Pure. The longest time between two uploads is kept for each of the last days; their median is the usual one. So a logger that pauses at
-night, or uploads once a day, is not reported as silent, and one long outage does not make the next one look usual.
+Pure. The longest time between two uploads is kept for each of the last days; their median is the usual one. So a logger that does not upload at
+night, or uploads once a day, is not reported as silent, and one long outage does not make the next one seem usual.
 """
 
 from __future__ import annotations

@@ -175,11 +175,11 @@ def test_meters_of_earlier_versions_move_into_their_loggers_document() -> None:
 def test_a_new_meter_is_stored_before_its_upload_is_answered() -> None:
     here = Place()
     here.upload(1.0)
-    Deferred.fromCoroutine(here.activity.introduce("A00", SERIES))
+    Deferred.fromCoroutine(here.activity.store_new_meter("A00", SERIES))
     assert here.shown() == 1.0
     version = here.documents.kept[LOGGER, "A00"].version
     here.upload(2.0)
-    Deferred.fromCoroutine(here.activity.introduce("A00", SERIES))
+    Deferred.fromCoroutine(here.activity.store_new_meter("A00", SERIES))
     assert here.documents.kept[LOGGER, "A00"].version == version
 
 

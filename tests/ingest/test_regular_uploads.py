@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from cenergyd.documents.kinds import LOGGER, SITE
 from cenergyd.documents.loggers import CUSTOMER, loggers_of, uploads_in
 from cenergyd.ingest.activity import LoggerActivity
-from cenergyd.ingest.seen import CURRENT
+from cenergyd.ingest.activity_record import CURRENT
 from cenergyd.readings.model import Reading
 from tests.derivation.memory import MemoryDocumentStore
 

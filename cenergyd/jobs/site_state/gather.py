@@ -21,7 +21,7 @@ from cenergyd.documents.loggers import Uploads, uploads_in, with_uploads
 from cenergyd.documents.meters import known_meters
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
-from cenergyd.ingest.seen import CURRENT
+from cenergyd.ingest.activity_record import CURRENT
 from cenergyd.ingest.upload_interval import usual_gap
 from cenergyd.jobs.alerts.rules import alerts_of
 from cenergyd.jobs.site_state.evaluate import evaluate, is_silent

@@ -16,8 +16,8 @@ from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import LOGGER, METER, SITE
 from cenergyd.documents.loggers import CUSTOMER, logger_of
 from cenergyd.errors import StoreUnavailable
+from cenergyd.ingest.activity_record import CURRENT, ActivityRecord
 from cenergyd.ingest.regular_uploads import RegularUploads
-from cenergyd.ingest.seen import CURRENT, Seen
 from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.site_state.fleet import OLDEST, FleetQuery, FleetReader
 from cenergyd.jobs.site_state.gather import site_states
@@ -370,7 +370,7 @@ async def test_regular_uploads_of_several_daemons_are_stored_with_the_state(here
     for meter, mine in zip(meters, held, strict=True):
         reading = {"P": 2.5, "L1_PF": 1.0, "L1_V": 240.0, "Q": 0.0}
         upload = {"last_upload": now, "last_time": now - 60, "last": reading, "interval": 60}
-        mine.hold(serial, Seen({CUSTOMER: customer.id}, now, now, {f"{serial}_{meter}": upload}), now)
+        mine.hold(serial, ActivityRecord({CUSTOMER: customer.id}, now, now, {f"{serial}_{meter}": upload}), now)
         await here.readings.write([SeriesReadings(f"{serial}_{meter}", [Reading(now - 60, 2.5)])])
     first, second = (
         SiteStateService(
@@ -442,7 +442,7 @@ async def test_a_good_site_is_evaluated_once_after_its_jobs(here: Place) -> None
     version = await here.version(customer)
     for finished in (True, False):
         now = here.clock.now
-        held.hold(customer.logger_serial_number, Seen({CUSTOMER: customer.id}, now, now, {}), now)
+        held.hold(customer.logger_serial_number, ActivityRecord({CUSTOMER: customer.id}, now, now, {}), now)
         service.site_changed(customer.id)
         here.clock.offset += PASS_SECONDS
         await service.tick()

@@ -1,4 +1,4 @@
-"""The activity of a logger and its meters: what was seen of them, and their document after that. Pure."""
+"""The activity of a logger and its meters that is not written yet, and their document after it. Pure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from cenergyd.documents.meters import MAX_METERS, METERS
 from cenergyd.ingest.upload_interval import with_upload
 
 CURRENT = "current"
-"""Key in the body of a logger's document: whether its uploads bring readings of the present (:attr:`Seen.is_current`)."""
+"""Key in the body of a logger's document: whether its uploads bring current readings (:attr:`ActivityRecord.is_current`)."""
 FRESH_SECONDS = 300
-"""Readings are of the present if the newest one is not older than this and the meter's interval when it is uploaded, s."""
+"""Readings are current if the newest one, when it is uploaded, is not older than this plus the meter's interval, s."""
 AHEAD_SECONDS = 60
-"""Nor later than this, s."""
+"""Nor further in the future than this, s."""
 LONGEST_INTERVAL = 3600
 """A longer interval counts as this, s."""
 
 
 @attrs.define(slots=True)
-class Seen:
+class ActivityRecord:
     """The activity of a logger since it was last written."""
 
     report: JsonObject = attrs.field(factory=dict)
@@ -40,7 +40,7 @@ class Seen:
 
     @property
     def is_current(self) -> bool:
-        """Whether every meter's newest reading is of the time of its upload, so that the one tells nearly the other."""
+        """Whether every meter's newest reading is about as old as its upload, so that the upload's time can be inferred from it."""
         for meter in self.meters.values():
             if meter["last_time"] is None:
                 return False
@@ -50,14 +50,14 @@ class Seen:
         return True
 
     def parts(self, serial: str) -> list[str]:
-        """The names of the logger and of the meters that were seen."""
+        """The names of the logger and of the meters in the record."""
         return [*self.meters, *([serial] if self.last_upload is not None else [])]
 
-    def followed_by(self, later: Seen | None) -> Seen:
+    def followed_by(self, later: ActivityRecord | None) -> ActivityRecord:
         """Merged with later activity."""
         if later is None:
             return self
-        return Seen(
+        return ActivityRecord(
             {**self.report, **later.report},
             self.first_upload if self.first_upload is not None else later.first_upload,
             later.last_upload if later.last_upload is not None else self.last_upload,
@@ -77,14 +77,14 @@ def merged_meter(old: ReadOnlyJson, new: ReadOnlyJson) -> JsonObject:
     return body
 
 
-def merged_logger(old: ReadOnlyJson, old_meters: Mapping[str, ReadOnlyJson], seen: Seen) -> JsonObject:
-    """A logger's document after further uploads: with the longest pauses of its last days, from which its usual interval follows."""
-    body = {**old, **seen.report}
-    if seen.first_upload is not None:
-        body["gaps"] = with_upload(old.get("gaps") or (), old.get("last_upload"), seen.first_upload)
-        body["last_upload"] = max(seen.last_upload or 0, old.get("last_upload") or 0)
-    if body.get(CUSTOMER) and seen.meters:
-        body[CURRENT] = seen.is_current
-    meters = {**old_meters, **{key: merged_meter(old_meters.get(key, {}), new) for key, new in seen.meters.items()}}
+def merged_logger(old: ReadOnlyJson, old_meters: Mapping[str, ReadOnlyJson], record: ActivityRecord) -> JsonObject:
+    """A logger's document after further uploads, with the longest pauses between uploads of its last days, which give its usual upload interval."""
+    body = {**old, **record.report}
+    if record.first_upload is not None:
+        body["gaps"] = with_upload(old.get("gaps") or (), old.get("last_upload"), record.first_upload)
+        body["last_upload"] = max(record.last_upload or 0, old.get("last_upload") or 0)
+    if body.get(CUSTOMER) and record.meters:
+        body[CURRENT] = record.is_current
+    meters = {**old_meters, **{key: merged_meter(old_meters.get(key, {}), new) for key, new in record.meters.items()}}
     latest = sorted(meters, key=lambda key: meters[key].get("last_upload") or 0, reverse=True)[:MAX_METERS]
     return {**body, METERS: {key: meters[key] for key in sorted(latest)}}

@@ -145,7 +145,7 @@ class Daemon(OrderedServices):
             documents=self.documents,
             readings=self.readings,
             evaluated=SiteAlerts(lambda: self.jobs.context("alerts")).evaluated,
-            kept=self._sites_evaluated,
+            stored=self._sites_evaluated,
             cached_readings=self.stores.cached_readings,
             is_current=self.stores.recent.is_current,
             max_gap=self.settings.rollups.max_gap_seconds,

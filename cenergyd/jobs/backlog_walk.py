@@ -16,8 +16,8 @@ CHUNK_HOURS = 6
 """Hours of readings of one customer's backlog held in memory at once."""
 READ_AROUND = 7200
 """Seconds of readings to read on either side of a chunk's hours; the same for every job, so that they share the readings."""
-PIECE = 300
-"""Windows or readings to process between two pauses: a few milliseconds of work."""
+STEP_ITEMS = 300
+"""Windows or readings processed between two yields to the reactor: a few milliseconds of work."""
 
 Replacement = tuple[str, int, int, Sequence[FieldPoint]]
 """Arguments of ``ReadingStore.replace_points``: series, start, end, points."""
@@ -94,7 +94,7 @@ async def replace_in_turn(store: ReadingStore, items: Sequence[Replacement]) -> 
     together: list[Replacement] = []
     count = 0
     for item in items:
-        if together and count + len(item[3]) > PIECE:
+        if together and count + len(item[3]) > STEP_ITEMS:
             await store.replace_points_many(together)
             together, count = [], 0
         together.append(item)

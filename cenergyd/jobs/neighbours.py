@@ -37,7 +37,7 @@ class NeighbourReader:
         if read.end <= self.now:
             for name in found:
                 await self._after(found, name, read.end, window.end)
-        # Of a window that begins before what was read, more has to be read to know it.
+        # A series that has ended before the window needs no earlier readings, if all of the window was read.
         ended = await self._ended(found, window.start) if read.start <= window.start else set()
         for name in found.keys() - ended:  # no pause of the others reaches into the window
             await self._before(found, name, read.start, window.start)

@@ -23,7 +23,7 @@ from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.store import ReadingStore
 
 AHEAD_SECONDS = 3600
-"""If the newest reading is further in the future, s, a logger's clock is wrong: then the newest one until now counts as well."""
+"""If the newest reading is further in the future than this, s, a logger's clock is wrong: then the newest one until now is used as well."""
 SHORTEST_INTERVAL = 60
 """A logger logs at most once a minute, s."""
 

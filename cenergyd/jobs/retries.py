@@ -18,11 +18,11 @@ from cenergyd.jobs.due_queue import DueQueue
 
 LONGEST_RETRY_SECONDS = 3600
 """The longest wait between two attempts."""
-MOST_LOOKED_AT = 1000
+MAX_CHECKED = 1000
 
 
 class Retries:
-    """Keeps such windows. Methods raise StoreUnavailable.
+    """Keeps windows on which a job failed. Methods raise StoreUnavailable.
 
     :param retry_seconds: wait after the first failure; each further wait is twice as long, up to an hour.
     """
@@ -51,8 +51,8 @@ class Retries:
 
     async def oldest(self) -> int | None:
         """The earliest start of all kept windows; None if there are none, 0 if there are too many to check."""
-        documents = await self._queue.documents.find(JOB_RETRY, limit=MOST_LOOKED_AT)
-        if len(documents) == MOST_LOOKED_AT:
+        documents = await self._queue.documents.find(JOB_RETRY, limit=MAX_CHECKED)
+        if len(documents) == MAX_CHECKED:
             return 0
         return min((retried_window(document).start for document in documents), default=None)
 

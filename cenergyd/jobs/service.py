@@ -28,7 +28,7 @@ from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
 from cenergyd.jobs.plugin_calls import PluginCalls, StoreFailed
 from cenergyd.jobs.retried_jobs import RetriedJobs
 from cenergyd.jobs.retries import Retries
-from cenergyd.jobs.window_claims import DerivationClaim, Ends, JobClaim
+from cenergyd.jobs.window_claims import ClaimEnder, DerivationClaim, JobClaim
 from cenergyd.jobs.window_jobs import WindowJobs
 from cenergyd.readings.batching import BatchingReadingStore
 from cenergyd.readings.store import ReadingStore
@@ -63,7 +63,7 @@ class JobService(Service):
     :param clock: the reactor, or a Clock whose time is UTC seconds.
     :param notify: queues a notification durably.
     :param threads: threads for jobs with synchronous clients.
-    :param cached_readings: the same readings, from memory where they are held (:mod:`cenergyd.readings.recent`); None: from the store.
+    :param cached_readings: the same readings, from the cache where possible (:mod:`cenergyd.readings.recent`); None: from the store.
     :param alert_rules: the kinds of alerts that each plugin declares, by plugin and kind.
     :param finished: called with the id of each customer whose jobs have run over a window.
     """
@@ -101,7 +101,7 @@ class JobService(Service):
             cached_readings=batched if cached_readings is None else BatchingReadingStore(cached_readings, clock),
         )  # fmt: skip
         self._retried_jobs = RetriedJobs(self._runtime, self._retries, batched, customers)
-        self._ends = Ends(customers.derivation_queue, self._queue, clock)
+        self._ends = ClaimEnder(customers.derivation_queue, self._queue, clock)
         self.handed_over = HandedOver(customers.derivation_queue, clock, self._runtime.ttl)
         """Windows handed over directly by the derivation."""
         # Waiting windows must be run long before their claims expire.

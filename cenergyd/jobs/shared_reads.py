@@ -14,7 +14,7 @@ class SharedReads:
 
     It may return readings that are slightly outdated. Readings that arrive later mark the window again, so its jobs are then run again.
 
-    :param cached_readings: where the readings of the customer's logger may be in memory (:mod:`cenergyd.readings.recent`); None: from the store.
+    :param cached_readings: reads the customer's logger from the cache where possible (:mod:`cenergyd.readings.recent`); None: from the store.
     :param serial: that logger.
     """
 
@@ -44,7 +44,7 @@ class SharedReads:
         return {name: list(found[name]) for name in series}
 
     async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
-        """As the store's; each series is asked for once."""
+        """As the store's; each series is requested once."""
         missing = [name for name in dict.fromkeys(series) if ("last", name, before) not in self._edges]
         for store, names in self._sources(missing):
             found = await store.last(names, before)
@@ -52,7 +52,7 @@ class SharedReads:
         return self._known("last", series, before)
 
     async def first(self, series: Sequence[str], since: int = 0) -> dict[str, Reading]:
-        """As the store's; each series is asked for once."""
+        """As the store's; each series is requested once."""
         missing = [name for name in dict.fromkeys(series) if ("first", name, since) not in self._edges]
         for store, names in self._sources(missing):
             found = await store.first(names, since)

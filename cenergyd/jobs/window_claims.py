@@ -28,7 +28,7 @@ class WindowClaim(Protocol):
 
     @property
     def window(self) -> Window:
-        """What is left to do."""
+        """The remaining window."""
         ...
 
     def is_old(self) -> bool:
@@ -48,8 +48,8 @@ class WindowClaim(Protocol):
         ...
 
 
-class Ends:
-    """Ends many claims in one write."""
+class ClaimEnder:
+    """Ends claims whose jobs have run, many in one write."""
 
     def __init__(self, derivation: DerivationQueue, jobs: PendingQueue, clock: Timers) -> None:
         self.derived: Batcher[DerivedWork, bool] = Batcher(
@@ -69,7 +69,7 @@ class JobClaim:
     renewed_at: float
     """UTC seconds."""
     queue: PendingQueue
-    ends: Ends
+    ender: ClaimEnder
     clock: Clock
     ttl: int
     """Seconds until it expires."""
@@ -98,7 +98,7 @@ class JobClaim:
 
     async def finish(self) -> bool:
         """See :class:`WindowClaim`."""
-        if await self.ends.jobs.submit(self.work):
+        if await self.ender.jobs.submit(self.work):
             return True
         await self.queue.mark([PendingMark(self.customer.id, *self.window)])
         return False
@@ -115,7 +115,7 @@ class DerivationClaim:
     derived: DerivedWork
     queue: DerivationQueue
     job_queue: PendingQueue
-    ends: Ends
+    ender: ClaimEnder
     clock: Clock
     ttl: int
     """Seconds until a claim of the jobs expires."""
@@ -148,7 +148,7 @@ class DerivationClaim:
                 await self.release(now)
                 return False
             work = PendingWork(self.customer, *derived.window, claim)
-            self._exchanged = JobClaim(work, now, self.job_queue, self.ends, self.clock, self.ttl)
+            self._exchanged = JobClaim(work, now, self.job_queue, self.ender, self.clock, self.ttl)
         return start <= self.window.start or await self._exchanged.renew(start)
 
     async def finish(self) -> bool:
@@ -156,7 +156,7 @@ class DerivationClaim:
         if self._exchanged is not None:
             return await self._exchanged.finish()
         work, derived = self.derived.work, self.derived
-        if await self.ends.derived.submit(derived):
+        if await self.ender.derived.submit(derived):
             return True
         # The job queue may have got work of the customer, whose jobs may have run at the same time: then they run once more.
         if (await self.queue.hand_over([work], [derived.window], [derived.result]))[0]:

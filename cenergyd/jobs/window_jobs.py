@@ -27,7 +27,7 @@ class WindowJobs:
     """Runs the jobs of claimed windows.
 
     :param keep_days: retention of readings in days, by kind.
-    :param cached_readings: the same readings, from memory where they are held; None: from the store.
+    :param cached_readings: the same readings, from the cache where possible; None: from the store.
     :param finished: called with the id of each customer whose window is finished.
     """
 
@@ -80,7 +80,7 @@ class WindowJobs:
 
     async def _all_jobs(self, claim: WindowClaim, part: Window) -> bool:
         """Run every plugin's job over one part of a window. False if the claim is lost."""
-        # Only the claim on the derivation says that what is in memory is what the store has.
+        # Only under the claim on the derivation does the cache agree with the store.
         cached_readings = self._cached_readings if isinstance(claim, DerivationClaim) else None
         serial = claim.customer.logger_serial_number
         readings = cast(ReadingStore, SharedReads(self._readings, cached_readings, serial))

@@ -1,4 +1,4 @@
-"""A role becomes a sum of meters: from the meters page to the curve, and which meter is missing."""
+"""A role becomes a sum of meters: from the Meters page to the curve, and which meter is missing."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class Intake:
         )
 
     async def choose(self, layouts: Mapping[str, Mapping[str, int]], since: int, serial: str = SERIAL) -> None:
-        """Choose columns from a time on, as the meters page does."""
+        """Choose columns from a time on, as the Meters page does."""
         customer = await self.customers.by_serial(serial)
         assert customer is not None
         update = dated_change(customer, since, {"layouts": layouts}, int(self.clock.seconds()))

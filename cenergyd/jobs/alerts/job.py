@@ -41,10 +41,10 @@ from cenergyd.readings.store import Summary
 
 SILENT = "silent_logger"
 """The alert by the customer's own rule for a silent logger; raised with the site's state (:mod:`.site_alerts`)."""
-LOOK_AGAIN = 3600
+CHECK_AGAIN_SECONDS = 3600
 """Seconds between checks of an active alert: its rule or meter may have been removed."""
 KEEP_DAYS = 30
-"""Seconds after which an idle alert is deleted."""
+"""Days after which an idle alert is deleted."""
 TRIES = 10
 log = Logger()
 
@@ -273,7 +273,7 @@ async def _write(
     if unsent:
         due = context.now
     elif state.active:
-        due = context.now + LOOK_AGAIN
+        due = context.now + CHECK_AGAIN_SECONDS
     body = {"kind": key.kind, "series": key.series, "state": state_to_json(state), "unsent": list(unsent)}
     return await context.documents.put(
         ALERT, key.text(), body, owner=key.customer_id, due=due, expected_version=version

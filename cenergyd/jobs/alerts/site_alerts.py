@@ -27,7 +27,7 @@ KIND_OF_ISSUE: Mapping[IssueKind, str] = {
 MAX_COUNTED = 100
 
 
-class _Trouble(NamedTuple):
+class _AlertIssue(NamedTuple):
     key: AlertKey
     issue: Issue
     value: float | None
@@ -57,9 +57,9 @@ class SiteAlerts:
     async def _one(self, evaluation: SiteEvaluation, context: JobContext) -> bool:
         customer, state, before = evaluation
         settings = settings_or_none(customer) or AlertSettings()
-        now = _troubles(customer, state, settings, context.now)
+        now = _alert_issues(customer, state, settings, context.now)
         # Every earlier issue, however long it lasted, is over unless it still exists.
-        then = _troubles(customer, before.state, settings, None) if before else {}
+        then = _alert_issues(customer, before.state, settings, None) if before else {}
         alerting = Evaluation(customer, settings, context)
         for text in {**then, **now}:
             trouble = now.get(text)
@@ -73,7 +73,7 @@ class SiteAlerts:
 
 
 def alerts_of_state(customer: Customer, state: SiteState) -> set[tuple[str, str]]:
-    """Kind and series of every alert that only says what the state says."""
+    """Kind and series of every alert that only repeats the state."""
     found = set()
     for issue in state.issues:
         series = _series_of(customer, issue) or ""
@@ -84,18 +84,20 @@ def alerts_of_state(customer: Customer, state: SiteState) -> set[tuple[str, str]
     return found
 
 
-def _troubles(customer: Customer, state: SiteState, settings: AlertSettings, now: int | None) -> dict[str, _Trouble]:
+def _alert_issues(
+    customer: Customer, state: SiteState, settings: AlertSettings, now: int | None
+) -> dict[str, _AlertIssue]:
     """The issues for which there are alerts, by the key of the alert's document.
 
-    :param now: a silence is an issue for the customer's own rule once it lasts as long as the rule says; None: however long it lasts.
+    :param now: a silence counts for the customer's own rule once it has lasted as long as the rule says; None: it counts from the start.
     """
-    found: dict[str, _Trouble] = {}
+    found: dict[str, _AlertIssue] = {}
     for issue in state.issues:
         series = _series_of(customer, issue)
         for kind in _kinds_of(issue, state, settings, now) if series else ():
             key = AlertKey(customer.id, kind, series or "")
             minutes = None if now is None or state.last_upload is None else round((now - state.last_upload) / 60, 1)
-            found[key.text()] = _Trouble(key, issue, minutes if kind == SILENT else issue.code)
+            found[key.text()] = _AlertIssue(key, issue, minutes if kind == SILENT else issue.code)
     return found
 
 

@@ -42,8 +42,8 @@ _SITE_WORDS: Mapping[str, str] = {
     "missed_upload": "The logger {serial} has missed the time at which it usually uploads. Check its power and network.",
     "stopped_meter": "The {role} meter gives no readings though its logger uploads. Check its power, Modbus wiring and address.",
     "solar_zero": "Solar gives no power although the sun is up, unlike on previous days. Check inverter, breaker and fuses.",
-    "meter_not_understood": "Logs of the {role} meter are kept unread because its columns are not known. Choose them on the meters page.",
-    "not_computed": "Both other meters have readings, but {role} is not computed. The page Check says more.",
+    "meter_not_understood": "Logs of the {role} meter are kept unread because its columns are not known. Choose them on the Meters page.",
+    "not_computed": "Both other meters have readings, but {role} is not computed. See the Check page.",
 }
 
 
@@ -128,14 +128,14 @@ def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, e
     if kind == NOT_UNDERSTOOD and customer.role_of(series) is None:
         return (
             f"Logs of meter {series.partition('_')[2]}, which has no role, are kept unread because its columns are not known. "
-            "Choose them on the meters page, or say there that it is not a power meter."
+            "Choose them on the Meters page, or say there that it is not a power meter."
         )
     if kind in _SITE_WORDS:
         error = f" Its log has error {event.value:.0f} ({error_meaning(int(event.value))})." if event.value else ""
         return _SITE_WORDS[kind].format(role=role, serial=customer.logger_serial_number) + error
     return (
         f"The {role} meter shows {plain(value)} kW, which is impossible. "
-        "Probably two meters are swapped or a CT is reversed; the page Check says which."
+        "Probably two meters are swapped or a CT is reversed; see the Check page."
     )
 
 

@@ -35,6 +35,6 @@ def _finding(listed: Listed, zone: ZoneInfo) -> Finding:
     )
     return Finding(
         severity="info", code="corrected", message=message if message.endswith(".") else f"{message}.",
-        advice="Nothing to do if that is right; otherwise undo it on the page Corrections.",
+        advice="Nothing to do if that is right; otherwise undo it on the Corrections page.",
         evidence={"correction": listed.id},
     )  # fmt: skip

@@ -90,7 +90,7 @@ class CheckInputs(NamedTuple):
     """The data for the checks."""
 
     customer: Customer
-    span: SetupPeriod
+    period: SetupPeriod
     now: int
     seen: Sequence[str]
     """Series that exist for the logger."""
@@ -122,8 +122,8 @@ async def doctor(
     :param run: runs the computation (some tenths of a second) in a thread, such as ``BoundedPool.run``; None: the reactor's thread pool.
     """
     since = now - days * 86400
-    span = setup_periods(customer, since, now)[-1]
-    gathered = await _gather(customer, span, readings, documents, now)
+    period = setup_periods(customer, since, now)[-1]
+    gathered = await _gather(customer, period, readings, documents, now)
     found = [*check_settings(gathered), *check_state(gathered), *check_logger(gathered), *check_meters(gathered)]
     found += await (run or deferToThread)(lambda: check_readings(gathered))
     found.sort(key=lambda finding: _ORDER[finding.severity])
@@ -132,31 +132,31 @@ async def doctor(
         name=customer.name,
         time_zone=customer.time_zone,
         made=now,
-        since=span.start,
+        since=period.start,
         findings=tuple(found),
     )
 
 
 async def _gather(
-    customer: Customer, span: SetupPeriod, readings: ReadingStore, documents: DocumentStore, now: int
+    customer: Customer, period: SetupPeriod, readings: ReadingStore, documents: DocumentStore, now: int
 ) -> CheckInputs:
-    serial = span.serial
+    serial = period.serial
     if not serial:
         (state,) = await site_states([customer], documents, now)
-        return CheckInputs(customer, span, now, (), {}, state, {}, {})
+        return CheckInputs(customer, period, now, (), {}, state, {}, {})
     held = await documents.find(HELD_METER, owner=serial, limit=300)
     seen = await readings.series_of(serial)
-    roles = [name for role in ROLES if (name := span.series_of(role)) is not None]
-    measured = [name for role in ROLES for name in span.setup.measured_series_of(role, serial)]
-    wanted = [name for name in dict.fromkeys([*roles, *measured]) if name in seen or name in _sums_of(span)]
+    roles = [name for role in ROLES if (name := period.series_of(role)) is not None]
+    measured = [name for role in ROLES for name in period.setup.measured_series_of(role, serial)]
+    wanted = [name for name in dict.fromkeys([*roles, *measured]) if name in seen or name in _sums_of(period)]
     last = await readings.last(seen) if seen else {}
-    minutes = await readings.summarise(wanted, span.start, now + 1, MINUTE) if wanted else {}
+    minutes = await readings.summarise(wanted, period.start, now + 1, MINUTE) if wanted else {}
     meters = await meters_of_logger(documents, serial, await logger_of(documents, serial))
     (state,) = await site_states([customer], documents, now, last, readings)
     own = [name for name in wanted if name in roles and not name.endswith(f"_{MISSING_METER}")]
-    rows = await readings.read(own, span.start, now + 1, MAX_ROWS) if own else {}
-    corrections = await corrections_over(readings, documents, seen, span.start, now + 1)
-    return CheckInputs(customer, span, now, seen, last, state, minutes, meters, rows, held, corrections)
+    rows = await readings.read(own, period.start, now + 1, MAX_ROWS) if own else {}
+    corrections = await corrections_over(readings, documents, seen, period.start, now + 1)
+    return CheckInputs(customer, period, now, seen, last, state, minutes, meters, rows, held, corrections)
 
 
 def check_settings(gathered: CheckInputs) -> list[Finding]:
@@ -216,8 +216,8 @@ def check_logger(gathered: CheckInputs) -> list[Finding]:
 def check_meters(gathered: CheckInputs) -> list[Finding]:
     """Finds meters in the settings without readings, meters that have no role, and meters without some channel."""
     found = []
-    serial = gathered.span.serial
-    named = {name: role for role in ROLES for name in gathered.span.setup.measured_series_of(role, serial)}
+    serial = gathered.period.serial
+    named = {name: role for role in ROLES for name in gathered.period.setup.measured_series_of(role, serial)}
     for series, role in named.items() if serial else ():
         if series not in gathered.seen:
             found.append(
@@ -252,7 +252,7 @@ def check_readings(gathered: CheckInputs) -> list[Finding]:
     measured = [
         (role, series)
         for role in power
-        for series in gathered.span.setup.measured_series_of(role, gathered.span.serial)
+        for series in gathered.period.setup.measured_series_of(role, gathered.period.serial)
     ]
     for role, series in measured:
         if not gathered.minutes.get(series):
@@ -274,10 +274,10 @@ def check_readings(gathered: CheckInputs) -> list[Finding]:
 def _registers(gathered: CheckInputs, zone: ZoneInfo) -> list[Finding]:
     found: list[Finding] = []
     for role in ROLES:
-        series = gathered.span.series_of(role)
+        series = gathered.period.series_of(role)
         rows = gathered.rows.get(series, ()) if series else ()
         if any(net_register(row) is not None for row in rows):
-            if role in gathered.span.setup.reversed_roles:
+            if role in gathered.period.setup.reversed_roles:
                 rows = [sign_corrected(row) for row in rows]
             days = list(windows(rows[0].time, rows[-1].time + 1, "24h", zone))
             found += check_registers(role, compared_days(rows, days, LONGEST_PAUSE))
@@ -287,9 +287,9 @@ def _registers(gathered: CheckInputs, zone: ZoneInfo) -> list[Finding]:
 def measured_power(gathered: CheckInputs) -> RolePowers:
     """Real power of the measured roles by minute, with signs according to the settings."""
     power: dict[Role, Mapping[int, float]] = {}
-    setup = gathered.span.setup
+    setup = gathered.period.setup
     for role in ROLES:
-        series = gathered.span.series_of(role)
+        series = gathered.period.series_of(role)
         windows = gathered.minutes.get(series, ()) if series and setup.meter_of(role) else ()
         signed = map(sign_corrected_summary, windows) if role in setup.reversed_roles else windows
         values = {window.time: window.channels["P"][1] for window in signed if "P" in window.channels}
@@ -298,14 +298,14 @@ def measured_power(gathered: CheckInputs) -> RolePowers:
     return power
 
 
-def _sums_of(span: SetupPeriod) -> set[str]:
+def _sums_of(period: SetupPeriod) -> set[str]:
     """The series of roles that are sums of meters."""
-    return {series for role in ROLES if is_sum(span.setup.meter_of(role)) and (series := span.series_of(role))}
+    return {series for role in ROLES if is_sum(period.setup.meter_of(role)) and (series := period.series_of(role))}
 
 
 def _the_meter(gathered: CheckInputs, series: str, role: Role) -> str:
     """``The solar meter``, with its id where the role has several."""
-    several = gathered.span.series_of(role) != series
+    several = gathered.period.series_of(role) != series
     return f"The {role} meter {series.partition('_')[2]}" if several else f"The {role} meter"
 
 
@@ -343,7 +343,7 @@ def _not_understood(gathered: CheckInputs, named: Mapping[str, Role]) -> list[Fi
                 field=FIELD_OF_ROLE[role] if role else "",
                 message=f"{body['logs']} logs of meter {body.get('meter')} are held unread: {body.get('reason')}."
                 + (f" {doubts[0].upper()}{doubts[1:]}." if doubts else ""),
-                advice="Choose its columns on the meters page, or let the logger send the meter's config file; then the logs are read.",
+                advice="Choose its columns on the Meters page, or let the logger send the meter's config file; then the logs are read.",
                 evidence={"logs": body["logs"], "since": body.get("since")},
             )
         )  # fmt: skip
@@ -355,7 +355,7 @@ def _other_rows(gathered: CheckInputs) -> list[Finding]:
     found = []
     for series, document in gathered.meters.items():
         others = document.body.get("other_rows")
-        if not isinstance(others, Mapping) or int(others["time"]) < gathered.span.start:
+        if not isinstance(others, Mapping) or int(others["time"]) < gathered.period.start:
             continue
         rows, meter = int(others["rows"]), series.rpartition("_")[2]
         when = local_time_text(int(others["time"]), zone_or_utc(gathered.customer.time_zone))

@@ -31,7 +31,7 @@ from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.store import ReadingStore
 
 PAUSE_HOURS = 24
-"""Hours to process between two pauses."""
+"""Hours processed between two yields to the reactor."""
 
 log = Logger()
 
@@ -47,7 +47,7 @@ class HourEnergy:
     :param longest: a longer pause is always a gap, s.
     :param now: UTC seconds; later readings are not read.
     :param pause: lets the reactor run.
-    :raises InvalidField: the customer's time zone is none.
+    :raises InvalidField: the customer's time zone is unknown.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class HourEnergy:
         self._tariff = _valid_tariff(customer)
 
     def names(self, window: Window) -> list[str]:
-        """The series of every meter that measures a role, or a part of one, at any time near the window, sorted."""
+        """The series of every meter that measures a role, or belongs to a role's sum, at any time near the window, sorted."""
         summed = (segment.series for segment in self._summed(window, SEGMENTS_AROUND))
         return sorted({*self.lines.names(window), *summed})
 
@@ -97,7 +97,7 @@ class HourEnergy:
         return [segment for segment in found if segment.in_sum]
 
     async def _add_summed(self, points: dict[str, list[FieldPoint]], rows: ReadRows, reach: Window) -> None:
-        """Add the energy of each meter of a sum, as it counts for its role; a role of the meter's own goes before."""
+        """Add the energy of each meter of a sum, as it counts for its role; if the meter has a role of its own, that takes precedence."""
         for segment in self._summed(reach, SEGMENTS_AROUND):
             start, end = max(segment.start, reach.start), min(segment.end, reach.end)
             if start >= end:

@@ -21,7 +21,7 @@ from cenergyd.jobs.windows import widen
 async def update_energy(customer: Customer, start: int, end: int, context: JobContext) -> None:
     """Bring the energy of a customer's roles up to date with the readings of ``start <= time < end``.
 
-    :raises InvalidField: the customer's time zone is none.
+    :raises InvalidField: the customer's time zone is unknown.
     """
     window, zone = Window(start, end), zone_of(customer.time_zone)
     if not await stays_open(customer, window, context.readings, context.now, zone):

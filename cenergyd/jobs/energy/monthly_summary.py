@@ -148,7 +148,7 @@ async def _send_to(customer: Customer, context: JobContext) -> int:
     except InvalidField as error:
         log.warn("no monthly summary for customer {customer}: {reason}", customer=customer.id, reason=str(error))
     except (StoreUnavailable, Overloaded):
-        raise  # the whole scan waits; it continues here
+        raise  # the scan stops, and continues with this customer
     except Exception:
         # Invalid settings of one customer must not stop the summaries of the others.
         log.failure("the monthly summary of customer {customer} failed", customer=customer.id)
@@ -232,7 +232,7 @@ def write_summary(customer: Customer, months: Months, money: Money | None) -> No
         lines += ["", f"Data are available for {known * 100:.0f} % of the month; the rest is not estimated."]
     lines += [
         "",
-        "The page Energy shows each day. You get this once a month; you can switch it off on the page Alerts.",
+        "The Energy page shows each day. You get this once a month; you can switch it off on the Alerts page.",
         "",
     ]
     roles = {

@@ -1,7 +1,6 @@
 """The customer's net load: the mean power drawn from the grid (load less solar) per 15 minutes, on which demand is charged.
 
-It is the utility meter's P, measured or computed, stored as ``<serial>_net_load_15m`` whichever meter it was at the time. The quarters of an hour
-are written together once the hour has ended, and again when late data affect them; until then :class:`NetLoadReader` computes them.
+It is the utility meter's P, measured or computed, stored as ``<serial>_net_load_15m`` whichever meter it was at the time. The quarter hours are written together once the hour has ended, and again when late data affect them; until then :class:`NetLoadReader` computes them.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def net_load_series(serial: str) -> str:
 async def update_net_load(customer: Customer, start: int, end: int, context: JobContext) -> None:
     """Bring the net load up to date with the readings of ``start <= time < end``.
 
-    :raises InvalidField: the customer's time zone is none.
+    :raises InvalidField: the customer's time zone is unknown.
     """
     window, zone = Window(start, end), zone_of(customer.time_zone)
     if not await stays_open(customer, window, context.readings, context.now, zone):
@@ -95,7 +94,7 @@ class NetLoadReader:
     """Reads the net load of one customer: the stored hours, and hours that are not stored yet from readings.
 
     :param now: UTC seconds.
-    :raises InvalidField: the customer's time zone is none.
+    :raises InvalidField: the customer's time zone is unknown.
     """
 
     def __init__(self, customer: Customer, readings: ReadingStore, now: int) -> None:
@@ -107,7 +106,7 @@ class NetLoadReader:
         self._reader = HoursReader(readings, self._zone, now, newest, self._compute)
 
     async def points(self, start: int, end: int, slice_seconds: int) -> AsyncIterator[list[FieldPoint]]:
-        """The quarters of an hour that begin in a range, ascending, a bounded number at a time."""
+        """The quarter hours that begin in a range, ascending, a bounded number at a time."""
         for span in setup_periods(self._customer, start, end):
             for since in range(span.start, span.end, slice_seconds) if span.serial else ():
                 until = min(span.end, since + slice_seconds)

@@ -27,7 +27,7 @@ class EnergyReader:
     :param now: UTC seconds.
     :param max_gap: the ini's ``[rollups] max_gap_seconds``.
     :param registers: whether to include the counts of the meters' registers.
-    :raises InvalidField: the customer's time zone is none.
+    :raises InvalidField: the customer's time zone is unknown.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class EnergyReader:
     async def series_points(
         self, series: str, start: int, end: int, slice_seconds: int = SLICE
     ) -> AsyncIterator[list[FieldPoint]]:
-        """The points of one meter, sum or computed meter that begin in a range, likewise."""
+        """The points of one meter, sum or computed meter that begin in a range, ascending, a bounded number at a time."""
         for since in range(start, end, slice_seconds):
             until = min(end, since + slice_seconds)
             yield await self._reader.points(energy_series(series), since, until)

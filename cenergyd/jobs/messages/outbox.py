@@ -33,7 +33,7 @@ from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.receivers import needs_confirmation, open_channels
 from cenergyd.jobs.alerts.rules import alerts_of, channel_id, parse_channel, public_channel, with_secrets
 from cenergyd.jobs.due_queue import DueQueue
-from cenergyd.jobs.messages import rations
+from cenergyd.jobs.messages import daily_limits
 from cenergyd.jobs.messages.site_name import site_name
 from cenergyd.settings.sections import OutboxSettings
 
@@ -55,7 +55,7 @@ MAX_SMS_PER_DAY = 100
 CONFIRMATION = "confirmation"
 """Kind of the message that asks a receiver for confirmation."""
 _MAX_DUE_HERE = 10_000
-"""Times that are remembered; other messages are found a little later."""
+"""Maximum due times in memory; other messages are found a little later."""
 _NO_MORE_SMS = f"{MAX_SMS_PER_DAY} SMS were sent today: no more until tomorrow"
 
 MessageState = Literal["queued", "sending", "sent", "failed", "unsure"]
@@ -105,10 +105,10 @@ class Outbox:
         self._due_here: list[int] = []
         """A heap of the times at which messages that this daemon has changed are due."""
         self.oldest_due: int | None = None
-        """When the longest overdue message should have been sent, at the last look; None if none was overdue."""
+        """When the longest overdue message should have been sent, at the last count; None if none was overdue."""
 
-    def is_time(self, now: int) -> bool:
-        """Whether a message that this daemon has queued, or is to try again, is due."""
+    def has_due(self, now: int) -> bool:
+        """Whether a message is due that this daemon has queued or will try again."""
         return bool(self._due_here) and self._due_here[0] <= now
 
     def _will_be_due(self, due: int, now: int) -> None:
@@ -124,7 +124,7 @@ class Outbox:
         audience = notification.data.get("told", ("customer",))
         count = 0
         for channel in self._operators if "operators" in audience else ():
-            await self.enqueue(notification, channel, now, rationed=False)
+            await self.enqueue(notification, channel, now, is_limited=False)
             count += 1
         return count + (await self._notify_customer(notification, now) if "customer" in audience else 0)
 
@@ -147,11 +147,11 @@ class Outbox:
         return len(chosen)
 
     async def enqueue(
-        self, notification: Notification, channel: Mapping[str, object], now: int, *, rationed: bool = True
+        self, notification: Notification, channel: Mapping[str, object], now: int, *, is_limited: bool = True
     ) -> str:
         """Queue a message to one channel and return its key; nothing changes if it is already queued or finished.
 
-        :param rationed: whether an SMS counts towards the customer's daily limit.
+        :param is_limited: whether an SMS counts towards the customer's daily limit.
         """
         key = message_key(notification, channel)
         owner = notification.customer_id
@@ -167,8 +167,8 @@ class Outbox:
             "error": "",
             "created": now,
         }
-        counts = rationed and channel.get("type") == "sms" and not await self._queue.get(key)
-        if counts and not await self._takes_sms(owner, now):
+        counts = is_limited and channel.get("type") == "sms" and not await self._queue.get(key)
+        if counts and not await self._count_sms(owner, now):
             # Stored as failed, so that the reason is displayed with the other messages.
             body |= {"state": "failed", "error": _NO_MORE_SMS}
             log.warn("customer {customer}: {reason}", customer=owner, reason=_NO_MORE_SMS)
@@ -199,16 +199,16 @@ class Outbox:
             {"customer": customer.id, "kind": "test", "at": now},
         )
         new = await self._queue.get(message_key(notification, checked)) is None
-        if new and not await rations.take(self.documents, customer.id, "test", MAX_TESTS_PER_DAY, now):
+        if new and not await daily_limits.count_message(self.documents, customer.id, "test", MAX_TESTS_PER_DAY, now):
             raise Overloaded(f"{MAX_TESTS_PER_DAY} test messages were sent today; try again tomorrow")
         return await self.enqueue(notification, checked, now)
 
-    async def _takes_sms(self, customer_id: str, now: int) -> bool:
-        return await rations.take(self.documents, customer_id, "sms", MAX_SMS_PER_DAY, now)
+    async def _count_sms(self, customer_id: str, now: int) -> bool:
+        return await daily_limits.count_message(self.documents, customer_id, "sms", MAX_SMS_PER_DAY, now)
 
     async def due(self, now: int, limit: int) -> list[Document]:
         """Messages that are due now."""
-        while self.is_time(now):
+        while self.has_due(now):
             heappop(self._due_here)
         found = await self._queue.due(now, limit)
         self.oldest_due = found[0].due if found else None
@@ -237,7 +237,7 @@ class Outbox:
         if document.body["notification"]["kind"] == CONFIRMATION:
             return False  # the person requests a new code instead, for which there is a limit
         is_sms = document.body["channel"].get("type") == "sms" and document.owner
-        if is_sms and not await self._takes_sms(str(document.owner), now):
+        if is_sms and not await self._count_sms(str(document.owner), now):
             return False
         body = {**document.body, "state": "queued", "attempts": 0}
         try:

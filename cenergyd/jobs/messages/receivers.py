@@ -18,7 +18,7 @@ from cenergyd.errors import Conflict, InvalidField, Overloaded
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.receivers import unconfirmed_channels
 from cenergyd.jobs.alerts.rules import channel_id
-from cenergyd.jobs.messages import rations
+from cenergyd.jobs.messages import daily_limits
 from cenergyd.jobs.messages.outbox import CONFIRMATION, Outbox
 from cenergyd.jobs.messages.site_name import site_name
 
@@ -44,11 +44,11 @@ async def send_code(outbox: Outbox, customer: Customer, channel: Mapping[str, ob
         raise InvalidField("channel", "is already confirmed, or is not one of the stored channels")
     documents = outbox.documents
     await documents.purge(RECEIVER_CODE, now)
-    await rations.purge(documents, now)
+    await daily_limits.purge(documents, now)
     address = hashlib.sha256(str(stored["to"]).lower().encode()).hexdigest()[:32]
-    if not await rations.take(documents, customer.id, "code", MAX_CODES_PER_DAY, now):
+    if not await daily_limits.count_message(documents, customer.id, "code", MAX_CODES_PER_DAY, now):
         raise Overloaded(f"{MAX_CODES_PER_DAY} codes were sent today; try again tomorrow")
-    if not await rations.take(documents, f"to {address}", "code", MAX_CODES_PER_ADDRESS, now):
+    if not await daily_limits.count_message(documents, f"to {address}", "code", MAX_CODES_PER_ADDRESS, now):
         raise Overloaded(f"{MAX_CODES_PER_ADDRESS} codes were sent there today; try again tomorrow")
     code = "".join(secrets.choice("0123456789") for _ in range(_DIGITS))
     body = {"hash": _hash(customer.id, named, code), "tries": 0}
@@ -85,7 +85,7 @@ def _message(customer: Customer, named: str, code: str, now: int) -> Notificatio
     site = site_name(customer)
     text = (
         f"The code is {code[:4]} {code[4:]}.\n\n"
-        f"Somebody wants energy alerts of the site {site} to be sent here. If you agree, enter the code on the site's page Alerts, or pass it on "
+        f"Somebody wants energy alerts of the site {site} to be sent here. If you agree, enter the code on the site's Alerts page, or pass it on "
         "to them. It is valid for a day. Without it nothing more is sent, so if you did not ask for this you need do nothing.\n"
     )
     return Notification(

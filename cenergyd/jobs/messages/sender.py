@@ -27,13 +27,13 @@ from cenergyd.runtime.plugin_threads import PluginThreads
 
 log = Logger()
 INTERVAL_SECONDS = 5.0
-"""Seconds between two passes over what this daemon has queued, or is to try again."""
-LOOK_SECONDS = 30.0
-"""Seconds between two searches for messages that another daemon or a program has left."""
+"""Seconds between two passes over messages that this daemon has queued or will try again."""
+SEARCH_SECONDS = 30.0
+"""Seconds between two searches for messages that another daemon or a program has queued."""
 SEND_TIMEOUT_SECONDS = 60.0
 """Seconds after which a notifier has failed. Longer than the timeouts of the built-in notifiers, whose errors are more precise."""
 CLAIM_MARGIN_SECONDS = 30.0
-"""How much longer than twice that a claim on a message lasts."""
+"""A claim on a message lasts twice SEND_TIMEOUT_SECONDS plus this, s."""
 CONCURRENCY = 20
 """Maximum messages sent concurrently by one daemon."""
 PER_DESTINATION = 4
@@ -105,7 +105,7 @@ class OutboxService(Service):
         for document in found:
             if document.key in self._sending or document.key in self._unwritten:
                 continue
-            if self._has_place(document):
+            if self._has_slot(document):
                 self._begin(document)
                 begun += 1
             else:
@@ -122,8 +122,8 @@ class OutboxService(Service):
 
     def _pass(self) -> Deferred[None]:
         now = self._clock.seconds()
-        nothing_new = not (self._more_due or self._unwritten or self._outbox.is_time(int(now)))
-        if self._passing is None and nothing_new and 0 <= now - self._passed_at < LOOK_SECONDS:
+        nothing_new = not (self._more_due or self._unwritten or self._outbox.has_due(int(now)))
+        if self._passing is None and nothing_new and 0 <= now - self._passed_at < SEARCH_SECONDS:
             return succeed(None)
         if self._passing is not None:
             return self._passing
@@ -159,7 +159,7 @@ class OutboxService(Service):
     def _now(self) -> int:
         return int(self._clock.seconds())
 
-    def _has_place(self, document: Document) -> bool:
+    def _has_slot(self, document: Document) -> bool:
         busy, (customer, destination) = self._busy, _groups_of(document)
         return (
             len(self._sending) < CONCURRENCY and busy[customer] < PER_CUSTOMER and busy[destination] < PER_DESTINATION
@@ -192,7 +192,7 @@ class OutboxService(Service):
         try:
             claimed = await self._outbox.claim(document, self._now(), seconds)
         except Conflict:
-            return  # another daemon has it
+            return  # another daemon has claimed it
         except CenergydError as trouble:
             log.warn("message {key} waits: {reason}", key=document.key, reason=str(trouble))
             return

@@ -23,7 +23,7 @@ CONNECT_SECONDS = 10.0
 """Seconds for each address of the server to accept the connection."""
 TOTAL_SECONDS = 50.0
 """Maximum seconds for the whole session: less than the outbox's limit, so that the result is known exactly."""
-_TAKEN = (250, 251)
+_ACCEPTED_CODES = (250, 251)
 
 
 class EmailFailed(CenergydError):
@@ -113,17 +113,17 @@ class Submission:
 
     def _hand_over(self, client: _DeadlineSmtp) -> None:
         code, answer = client.mail(self.sender)
-        if code not in _TAKEN:
+        if code not in _ACCEPTED_CODES:
             raise EmailFailed(_answered(code, answer))  # retried: the sender is at fault, not the recipient
         code, answer = client.rcpt(self._to)
-        if code in _TAKEN:
+        if code in _ACCEPTED_CODES:
             try:
                 code, answer = client.data(self._content)
             except smtplib.SMTPDataError as error:
                 code, answer = error.smtp_code, error.smtp_error if isinstance(error.smtp_error, bytes) else b""
         if 500 <= code < 600:
             raise DeliveryRefused(_answered(code, answer))
-        if code not in _TAKEN:
+        if code not in _ACCEPTED_CODES:
             raise EmailFailed(_answered(code, answer))
 
     def _lost(self, reason: str) -> CenergydError:

@@ -17,7 +17,7 @@ from cenergyd.customers.model import ROLES, Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import (
-    PIECE,
+    STEP_ITEMS,
     BacklogPart,
     Replacement,
     around_hours,
@@ -40,7 +40,7 @@ _HOUR = RESOLUTIONS["1h"]
 async def roll_up(customer: Customer, start: int, end: int, context: JobContext) -> None:
     """Bring the rollups of a customer's meters up to date with the readings of ``start <= time < end``.
 
-    :raises InvalidField: the customer's time zone is none.
+    :raises InvalidField: the customer's time zone is unknown.
     """
     window, zone = Window(start, end), zone_of(customer.time_zone)
     if await stays_open(customer, window, context.readings, context.now, zone):
@@ -103,7 +103,7 @@ class _Roller:
     async def run(self, names: Sequence[str], window: Window, *, goes_on: bool = False) -> None:
         """Go over a window.
 
-        :param goes_on: readings of every series are known to go on after it.
+        :param goes_on: readings of every series are known to continue after it.
         """
         store = self._context.readings
         first = True
@@ -172,8 +172,8 @@ class _Roller:
         if not closed:
             return touched  # nothing is written, so no reading is needed
         first, after = bisect_left(readings, (closed[0].start,)), bisect_left(readings, (closed[-1].end,))
-        for start in range(first, after, PIECE):
-            columns.add(readings[start : min(start + PIECE, after)])
+        for start in range(first, after, STEP_ITEMS):
+            columns.add(readings[start : min(start + STEP_ITEMS, after)])
             if start > first:
                 await self._context.pause()
         return touched
@@ -188,7 +188,7 @@ class _Roller:
         for each in touched:
             items = [*await self._fine_windows(each), *self._hour_windows(each), *days.get(each.name, ())]
             if is_computed(each.name) or each.name in voidable:
-                replaced += items  # computed and corrected readings, unlike measured ones, may be gone
+                replaced += items  # computed and corrected readings, unlike measured ones, may have been removed
             else:
                 written += [(series, points) for series, _, _, points in items if points]
         await self._context.readings.merge_points_many(written)
@@ -205,7 +205,7 @@ class _Roller:
                     if part is not None:
                         points.append(window_point(window.start, part))
                     done += 1
-                    if done % PIECE == 0:
+                    if done % STEP_ITEMS == 0:
                         await self._context.pause()
                 items.append((f"{touched.name}_{resolution}", *over, points))
         return items

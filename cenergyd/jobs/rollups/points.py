@@ -5,14 +5,13 @@ Stored (field: meaning, kW, kvar, V):
 - ``P``, ``Q``, ``L1_V``: means, each over the readings that have the channel; ``P_min``, ``P_max`` and so on; ``L1_PF``: power factor of the
   sums.
 - ``readings``: how many the window has.
-- ``flags``: 1: the power factor is of an estimated Q. 2: the counts or the sums that the power factor is of do not follow from the rest,
-  so they are stored too: ``P_count`` and so on, ``PF_P_sum``, ``PF_Q_sum``, and ``PF_Q_estimated``, the part of it that is estimated, where some
+- ``flags``: 1: the power factor is based on an estimated Q. 2: the counts, or the sums from which the power factor is computed, do not follow from the other
+  fields and are stored too: ``P_count`` and so on, ``PF_P_sum``, ``PF_Q_sum``, and ``PF_Q_estimated``, the part of it that is estimated, where some
   readings have a Q of their own. 4: there is no power factor (no power at all).
 - ``interval``: 1h windows only; the usual interval that the hour's own readings show, s; 0 if they do not
   (:mod:`cenergyd.jobs.rollups.usual_interval`). ``expected``: 24h windows only; how many readings a whole day has; likewise.
 
-A window is written over the one before it field by field, so a value that no longer exists is marked by
-``flags`` or 0. Points without ``flags`` are of the first version, which stored the fields as they are shown.
+A window replaces the stored one field by field, so a value that no longer exists is marked by ``flags`` or 0. Points without ``flags`` are of the first version, which stored the fields as they are shown.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def window_point(start: int, part: PartialRollup) -> FieldPoint:
         flags += UNEVEN
         fields.update((f"{channel}_count", stat.number) for channel, stat in part.stats.items())
         fields["PF_P_sum"], fields["PF_Q_sum"] = part.pf_P, part.pf_Q
-        if "Q" in part.stats:  # where no reading has a Q, all of it is estimated
+        if "Q" in part.stats:  # if no reading has a Q, all of it is estimated
             fields["PF_Q_estimated"] = part.pf_Q_estimated
     fields["flags"] = flags
     return FieldPoint(start, fields)
@@ -67,7 +66,7 @@ def stored_day(
 ) -> FieldPoint | None:
     """The point of a 24h window from the points of the hours in it (by start); None where there is none.
 
-    :param pauses: those between the readings of the hours of :func:`doubtful_of`.
+    :param pauses: the pauses between the readings of the hours of :func:`doubtful_of`.
     """
     present = [points[hour.start] for hour in hours if hour.start in points]
     if not present:
@@ -99,12 +98,12 @@ def intervals_of(hours: Mapping[int, FieldPoint]) -> dict[int, int]:
 
 
 def doubtful_of(hours: Mapping[int, FieldPoint]) -> list[int]:
-    """The starts of the hours of which only the single readings show how many they would have, from their stored points by start."""
+    """The starts of the hours whose expected number of readings only follows from their single readings, from the stored points by start."""
     return doubtful_hours({start: int(hour.fields["readings"]) for start, hour in hours.items()}, intervals_of(hours))
 
 
 def rollup_of_point(point: FieldPoint) -> PartialRollup:
-    """What a stored point of an hour or less adds up to, of whichever version."""
+    """The aggregates in a stored point of an hour or less, of any version."""
     fields = point.fields
     if "flags" not in fields:
         return _part_of_first_version(fields)
@@ -158,7 +157,7 @@ def hour_fields(window: Window, part: PartialRollup, expected: int | None, inter
 def fields_of_first_version(fields: Fields, expected: int | None, *, is_reversed: bool) -> Fields:
     """The fields shown of a point of the first version, by the number of readings that is expected today.
 
-    :param is_reversed: change the sign of what has a direction; its power factor stays, even if it is of an estimated Q.
+    :param is_reversed: change the sign of what has a direction; its power factor stays, even if it is based on an estimated Q.
     """
     found = fields if expected is None else {**fields, **_completeness(fields, expected)}
     if not is_reversed:
@@ -175,7 +174,7 @@ def fields_of_first_version(fields: Fields, expected: int | None, *, is_reversed
 
 
 def _completeness(fields: Mapping[str, float | int | str | bool], expected: int) -> Fields:
-    """Of each channel; ``complete`` is that of P, which energy and demand are made of, or of all readings where none has P."""
+    """The completeness of each channel; ``complete`` is that of P, from which energy and demand are computed, or of all readings if none has P."""
 
     def share(number: float | int | str | bool) -> float:
         return round(min(1.0, int(number) / expected), 4)
@@ -193,7 +192,7 @@ def _is_even(part: PartialRollup) -> bool:
 
 
 def _even_sums(stats: Mapping[str, Stat]) -> tuple[float, float]:
-    """The sums that the power factor is of, where every reading has its own Q, or none has P."""
+    """The sums from which the power factor is computed, if every reading has its own Q or none has P."""
     if "P" in stats and "Q" in stats:
         return stats["P"].total, stats["Q"].total
     return 0.0, 0.0

@@ -38,9 +38,9 @@ from cenergyd.runtime.yielding import Cooperate, without_yielding
 MAX_POINTS = 20_000
 """Windows in one answer."""
 POINTS_AT_ONCE = 500
-"""Stored windows that are worked on at once: some milliseconds."""
+"""Stored windows processed between two yields to the reactor: some milliseconds of work."""
 SLICE = 6 * 3600
-"""Seconds of readings that are worked on at once: some milliseconds."""
+"""Seconds of readings processed between two yields to the reactor: some milliseconds of work."""
 
 
 def is_from_readings(resolution: str, keep_days: Mapping[str, int]) -> bool:
@@ -81,18 +81,18 @@ async def read_rollup(
 async def pauses_of_day(
     readings: ReadingStore, series: str, day: Window, hours: Mapping[int, FieldPoint]
 ) -> Pauses | None:
-    """The pauses of a day's readings where its hours (stored points by start) leave in doubt how many it would have; else None."""
+    """The pauses of a day's readings if its hours (stored points by start) do not determine how many readings it would have; otherwise None."""
     if not doubtful_of(hours):
         return None
     return Pauses([reading.time for reading in (await readings.read([series], *day))[series]])
 
 
 class _Expectation(NamedTuple):
-    """How many readings the windows of a time would have."""
+    """The number of readings that windows would have without lost rows."""
 
     zone: ZoneInfo
     intervals: Mapping[int, int]
-    """Of the hours, s, by start."""
+    """The usual interval of the hours, s, by start."""
     doubtful: Mapping[int, Pauses]
     """The pauses in and around hours whose interval is not known, by start."""
 
@@ -101,7 +101,7 @@ class _Expectation(NamedTuple):
         return self.intervals.get(window_at(time, "1h", self.zone).start)
 
     def of(self, window: Window) -> int | None:
-        """Of a window of an hour or less; None if unknown."""
+        """The number of readings of a window of an hour or less; None if unknown."""
         start = window_at(window.start, "1h", self.zone).start
         if start in self.doubtful and (found := self.doubtful[start].expected(window)) is not None:
             return found
@@ -157,7 +157,7 @@ class _RollupReader:
         return found
 
     async def _of_points(self, resolution: str, points: Sequence[FieldPoint]) -> dict[int, Fields]:
-        # Points of a time zone of before overlap those of now.
+        # Points of an earlier time zone overlap those of the present one.
         mine = [point for point in points if window_at(point.time, resolution, self._zone).start == point.time]
         if not mine:
             return {}
@@ -165,10 +165,10 @@ class _RollupReader:
         if resolution != "24h":
             expectation = await self._expectation(Window(mine[0].time, mine[-1].time + 1))
             await self._cooperate()
-        return {point.time: self._told(resolution, point, expectation) for point in mine}
+        return {point.time: self._fields_of_point(resolution, point, expectation) for point in mine}
 
     async def tail(self, resolution: str, within: Window, stored: dict[int, Fields]) -> dict[int, Fields]:
-        """The windows of the range that are not stored yet, from finer data: those of an hour, or day, are stored together."""
+        """The windows of the range that are not stored yet, from finer data. All windows of an hour, or of a day, are stored together."""
         last = (await self._store.last([self._series])).get(self._series)
         if last is None:
             return {}
@@ -199,7 +199,7 @@ class _RollupReader:
     async def _hours(self, hours: Window, newest: int | None = None) -> dict[int, FieldPoint]:
         """The 1h points of a range and of the hours near it, by start; those at the end that are not stored are computed.
 
-        :param newest: the time of the series' newest reading: its hour is computed also where it is stored, which earlier versions did too soon.
+        :param newest: the time of the series' newest reading: its hour is computed even if it is stored, because earlier versions stored it too soon.
         """
         near = widen(hours.start - NEARBY_SECONDS, hours.end + NEARBY_SECONDS, "1h", self._zone)
         found = {hour.time: hour for hour in await self._store.read_points(f"{self._series}_1h", *near)}
@@ -223,7 +223,7 @@ class _RollupReader:
         points = {start: hour for start, hour in hours.items() if day.start <= start < day.end}
         pauses = await pauses_of_day(self._store, self._series, day, points)
         point = stored_day(day, list(windows(*day, "1h", self._zone)), points, pauses)
-        return {} if point is None else {day.start: self._told("24h", point, None)}
+        return {} if point is None else {day.start: self._fields_of_point("24h", point, None)}
 
     async def _columns(self, window: Window) -> ReadingColumns:
         """The readings of the hours of a range."""
@@ -238,7 +238,7 @@ class _RollupReader:
         for window in windows(*within, resolution, self._zone):
             part = columns.part(*window)
             if part is not None:
-                found.append((window.start, self._tell(resolution, window, part, expectation)))
+                found.append((window.start, self._fields_of_part(resolution, window, part, expectation)))
         return found
 
     def _computed_hours(self, hours: Sequence[Window], columns: ReadingColumns) -> list[FieldPoint]:
@@ -249,21 +249,23 @@ class _RollupReader:
             if part is not None
         ]
 
-    def _tell(self, resolution: str, window: Window, part: PartialRollup, expectation: _Expectation) -> Fields:
+    def _fields_of_part(
+        self, resolution: str, window: Window, part: PartialRollup, expectation: _Expectation
+    ) -> Fields:
         expected = expectation.of(window)
         part = sign_corrected_rollup(part) if self._is_reversed else part
         if resolution == "1h":
             return hour_fields(window, part, expected, expectation.interval(window.start))
         return window_fields(window, part, expected)
 
-    def _told(self, resolution: str, point: FieldPoint, expectation: _Expectation | None) -> Fields:
+    def _fields_of_point(self, resolution: str, point: FieldPoint, expectation: _Expectation | None) -> Fields:
         window = window_at(point.time, resolution, self._zone)
         if "flags" not in point.fields:
             expected = expectation.of(window) if expectation else None
             return fields_of_first_version(point.fields, expected, is_reversed=self._is_reversed)
         part = rollup_of_point(point)
         if expectation is not None:
-            return self._tell(resolution, window, part, expectation)
+            return self._fields_of_part(resolution, window, part, expectation)
         return window_fields(
             window, sign_corrected_rollup(part) if self._is_reversed else part, int(point.fields["expected"]) or None
         )

@@ -42,7 +42,7 @@ SLICE = 7 * 86400
 """Seconds of points to process at once: some milliseconds of work."""
 
 _POINTS_AT_ONCE = 500
-"""Windows between which the reactor may have a turn: about a millisecond of work."""
+"""Windows processed between two yields to the reactor: about a millisecond of work."""
 
 Basis = Literal["billing", "calendar"]
 
@@ -301,11 +301,13 @@ async def labelled_energy(
         if len(labelled) == 1:
             found.append(_period_energy(labelled[0].label, point))
         else:
-            found += await _anew(labelled, RolePowerReader(customer, readings, max_gap, now), role)
+            found += await _integrated_again(labelled, RolePowerReader(customer, readings, max_gap, now), role)
     return found
 
 
-async def _anew(labelled: Sequence[LabelledWindow], lines_of: RolePowerReader, role: Role) -> list[PeriodEnergy]:
+async def _integrated_again(
+    labelled: Sequence[LabelledWindow], lines_of: RolePowerReader, role: Role
+) -> list[PeriodEnergy]:
     window = Window(labelled[0].start, labelled[-1].end)
     rows = await lines_of.rows_over(window)
     lines = (await lines_of.lines(rows, window))[role]

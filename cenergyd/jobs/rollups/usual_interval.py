@@ -3,7 +3,7 @@
 An hour's usual interval is determined from its own readings if there are at least four, otherwise also from the hours around it: the longer
 of the intervals before and after, on either side the shorter of the two nearest hours'. This is the rule for pauses
 (:mod:`cenergyd.readings.pauses`), applied to hours. So after a change of the log period, no hour expects readings that only others had. The
-hour of the change itself is evaluated by its single pauses.
+hour of the change itself is evaluated by its individual pauses.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ MAX_SITES = 200_000
 AT_ONCE = 1000
 """Sites read by one query, whose documents take some 20 ms of the reactor's time."""
 _SITES_OF_STEP = 500
-"""Sites between which the reactor may have a turn: one or two milliseconds."""
+"""Sites processed between two yields to the reactor: one or two milliseconds of work."""
 _SORTED_AT_ONCE = 2000
-"""Sites that are sorted without a turn: some milliseconds."""
+"""Sites sorted between two yields to the reactor: some milliseconds of work."""
 REUSED = 10
 """The list is valid for this many times as long as it took to read: few sites are read at every request, many sites rarely."""
 OLDEST = 60.0

@@ -204,7 +204,7 @@ def _meter(customer: Customer, role: Role, series: str, known: _StoredFacts) -> 
     body: Mapping[str, object] = document.body if document else {}
     time, values = _int(body.get("last_time")), body.get("last")
     if time is not None and not owns(customer, customer.logger_serial_number, time):
-        body, time, values = {}, None, None  # what it said to the customer who had the logger before
+        body, time, values = {}, None, None  # these are from the time of the logger's previous customer
     power = values.get("P") if isinstance(values, Mapping) else None
     reading = known.last.get(series)
     if reading is not None and reading.time >= (time or 0):

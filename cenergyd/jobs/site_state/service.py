@@ -47,7 +47,7 @@ SECOND_EVALUATION = 90
 """Seconds from a notification to a second evaluation, unless the jobs have run before: then it follows at once. New numbers alone are stored
 only then."""
 CALM_SECONDS = 30.0
-"""Seconds that a good site with a regular upload waits for its jobs, so that it is evaluated once."""
+"""Seconds for which a good site with a regular upload waits for its jobs, so that it is evaluated only once."""
 DUE_SECONDS = 60.0
 """Seconds between two searches for sites that are due and were evaluated by another daemon, or before the start."""
 LONGEST = 3600
@@ -75,12 +75,12 @@ Evaluated = Callable[[Sequence[SiteEvaluation]], Awaitable[Mapping[str, int]]]
 """Called with every evaluation; returns the number of active alerts by customer."""
 
 
-Kept = Callable[[Sequence[SiteSummary], Sequence[str]], None]
+SummariesStored = Callable[[Sequence[SiteSummary], Sequence[str]], None]
 """Called with the summaries that were written, and the ids of removed customers."""
 
 
-def nobody(summaries: Sequence[SiteSummary], gone: Sequence[str]) -> None:
-    """A :data:`Kept` that does nothing."""
+def ignore_summaries(summaries: Sequence[SiteSummary], gone: Sequence[str]) -> None:
+    """A :data:`SummariesStored` that does nothing."""
 
 
 async def no_alerts(evaluations: Sequence[SiteEvaluation]) -> Mapping[str, int]:
@@ -96,20 +96,20 @@ class UnsavedUploads(Protocol):
         ...
 
     def unsaved(self, customer_id: str) -> Uploads | None:
-        """Those of a customer's logger that are not stored yet."""
+        """The uploads of a customer's logger that are not stored yet."""
         ...
 
     def saved(self, customer_id: str, uploads: Uploads) -> None:
-        """These are stored."""
+        """Record that these are stored."""
         ...
 
 
 class SiteStateService(PeriodicService):
     """Evaluates sites and stores the results, one document of kind ``site`` per customer.
 
-    :param uploads: to store as well.
+    :param uploads: regular uploads to store with the states.
     :param evaluated: raises and ends the alerts that depend on states.
-    :param cached_readings: the same readings, from memory where they are held (:mod:`cenergyd.readings.recent`), for customers for whom
+    :param cached_readings: the same readings, from the cache where possible (:mod:`cenergyd.readings.recent`), for customers for whom
         ``is_current`` is true.
     :param max_gap: the ini's ``[rollups] max_gap_seconds``.
     """
@@ -124,7 +124,7 @@ class SiteStateService(PeriodicService):
         documents: DocumentStore,
         readings: ReadingStore,
         evaluated: Evaluated = no_alerts,
-        kept: Kept = nobody,
+        stored: SummariesStored = ignore_summaries,
         max_gap: int = LONGEST_GAP,
         cached_readings: ReadingStore | None = None,
         is_current: Callable[[Customer], bool] = lambda customer: False,
@@ -137,7 +137,7 @@ class SiteStateService(PeriodicService):
         self._cached_readings: ReadingStore = BatchingReadingStore(cached_readings or readings, clock)
         self._is_current = is_current
         self._evaluated = evaluated
-        self._kept = kept
+        self._stored = stored
         self._max_gap = max_gap
         self._uploads = uploads
         self._changed_at: dict[str, float] = {}
@@ -253,7 +253,7 @@ class SiteStateService(PeriodicService):
                 items.append(NewDocument(customer.id, summary_to_json(summary), state.kind, due))
             summaries.append(summary)
         await self._store(items, before)
-        self._kept(summaries, ())
+        self._stored(summaries, ())
 
     async def _forget(self, customer_ids: Sequence[str]) -> None:
         """Delete the states of removed customers."""
@@ -263,7 +263,7 @@ class SiteStateService(PeriodicService):
             self._good.discard(each)
         for each in gone:
             await self._documents.delete(SITE, each)
-        self._kept((), gone)
+        self._stored((), gone)
 
     def _uploads_of(self, customer_id: str, stored: Document | None) -> Uploads | None:
         """The stored regular uploads of a customer's logger, and those since to this daemon."""

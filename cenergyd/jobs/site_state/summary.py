@@ -68,10 +68,10 @@ def summary_of(
 
 def differ_in_numbers_only(one: SiteSummary, other: SiteSummary) -> bool:
     """Whether two summaries of a site are equal except for times, power and energy."""
-    return _told(one) == _told(other)
+    return _without_numbers(one) == _without_numbers(other)
 
 
-def _told(summary: SiteSummary) -> tuple[object, ...]:
+def _without_numbers(summary: SiteSummary) -> tuple[object, ...]:
     state = summary.state
     roles = [(each.role, each.computed, each.stale, each.power is None) for each in state.roles]
     place = (summary.name, summary.serial, summary.time_zone, summary.energy_day, summary.alerts)

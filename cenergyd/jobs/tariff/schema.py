@@ -63,7 +63,7 @@ class TariffSeason(Resource, frozen=True, kw_only=True):
 
 
 class TariffSchedule(Resource, frozen=True, kw_only=True):
-    """When a period holds in a season."""
+    """When a period applies in a season."""
 
     season: str
     period: Name
@@ -73,18 +73,18 @@ class TariffSchedule(Resource, frozen=True, kw_only=True):
 
 
 class TariffHoliday(Resource, frozen=True, kw_only=True):
-    """A holiday that comes again: a day of a month, or the nth weekday of one (from its end where negative)."""
+    """A yearly holiday: a day of a month, or the nth weekday of a month (counted from its end if negative)."""
 
     month: Annotated[int, Meta(ge=1, le=12)]
     day: DayOfMonth | UnsetType = UNSET
     observed: bool | UnsetType = UNSET
-    """Moves a Saturday's to Friday and a Sunday's to Monday."""
+    """Moves the holiday from a Saturday to Friday, and from a Sunday to Monday."""
     weekday: Weekday | UnsetType = UNSET
     nth: Annotated[int, Meta(ge=-5, le=5)] | UnsetType = UNSET
 
 
 class TariffEnergyPrice(Resource, frozen=True, kw_only=True):
-    """What a kWh costs, and brings."""
+    """The price of an imported kWh, and the credit for an exported one."""
 
     season: str
     period: str
@@ -93,14 +93,14 @@ class TariffEnergyPrice(Resource, frozen=True, kw_only=True):
 
 
 class TariffDemandPrice(Resource, frozen=True, kw_only=True):
-    """What a kW of a season's highest demand costs."""
+    """The price of a kW of a season's highest demand."""
 
     season: str
     per_kw: Price
 
 
 class TariffPeakDemandPrice(Resource, frozen=True, kw_only=True):
-    """What a kW of the highest demand in a period costs."""
+    """The price of a kW of the highest demand in a period."""
 
     season: str
     period: str
@@ -108,14 +108,14 @@ class TariffPeakDemandPrice(Resource, frozen=True, kw_only=True):
 
 
 class TariffBilling(Resource, frozen=True, kw_only=True):
-    """When bills are made: on a day of each month, or on dates, ascending; one of the two."""
+    """When billing periods start: on a day of each month, or on dates in ascending order; only one of the two."""
 
     day_of_month: DayOfMonth | UnsetType = UNSET
     dates: Annotated[list[Date], _ENTRIES] | UnsetType = UNSET
 
 
 class TariffJson(Resource, frozen=True, kw_only=True):
-    """When which price holds, and when the bill is made; every key may be left out."""
+    """Which price applies when, and when billing periods start; every key may be left out."""
 
     currency: Annotated[
         str,

@@ -13,7 +13,7 @@ from cenergyd.acquisuite.resolve import MeterFacts, Resolution
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import ALERT, HELD_METER, OUTBOX
 from cenergyd.ingest.held_meters import ALERT_AFTER_SECONDS, HeldMeters, Unread
-from cenergyd.jobs.alerts.job import LOOK_AGAIN, alerts_for, maintain_alerts
+from cenergyd.jobs.alerts.job import CHECK_AGAIN_SECONDS, alerts_for, maintain_alerts
 from cenergyd.jobs.alerts.unassigned_meters import check_unassigned_meters
 from tests.jobs.alerts.test_site_alerts import NOW, OPERATOR, Place, customer
 
@@ -77,7 +77,7 @@ async def test_operators_are_notified_once_and_when_columns_are_chosen(held: Hel
     assert await held.active() == [METER]
     for _ in range(3):
         await held.hold()
-        await held.later(LOOK_AGAIN)
+        await held.later(CHECK_AGAIN_SECONDS)
     assert await held.active() == [METER]
     assert await held.place.sent(held.site) == [(OPERATOR, "Alert: a meter's columns are unknown at Roof")]
     (queued,) = await held.place.documents.find(OUTBOX, limit=5)

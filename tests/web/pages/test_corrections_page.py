@@ -38,7 +38,7 @@ async def test_a_customer_corrects_and_undoes_without_scripts(world: World) -> N
     assert refused.status == 422
     assert error_beside(refused.content.decode(), "factor") == "A number is needed, such as 2 or 0.5."
     refused = await visitor.submit(path, **form, factor="2", reason="")
-    assert "a reason is needed" in error_beside(refused.content.decode(), "reason")
+    assert "A reason is needed" in error_beside(refused.content.decode(), "reason")
     refused = await visitor.submit(path, **form, factor="2", reason="x", to="never")
     assert "Choose a date and time" in error_beside(refused.content.decode(), "to")
     refused = await visitor.submit(path, meter="1", kind="shift", seconds="60", reason="x", to="2025-06-15T12:20:00")

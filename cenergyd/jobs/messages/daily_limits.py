@@ -1,4 +1,4 @@
-"""Limits on messages that cost money or may annoy others, per customer or address and UTC day. The counts are shared by all daemons."""
+"""Daily limits of messages that cost money or may annoy others, per customer or address and UTC day. The counts are shared by all daemons."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DAY = 86400
 _TRIES = 10
 
 
-async def take(documents: DocumentStore, key: str, what: str, most: int, now: int) -> bool:
+async def count_message(documents: DocumentStore, key: str, what: str, most: int, now: int) -> bool:
     """Count one more message on the day of ``now``; False, and nothing is counted, if the limit ``most`` is reached.
 
     Raises StoreUnavailable, and Conflict if others keep changing the count.

@@ -34,7 +34,7 @@ def opening(clock: Clock, stores: Any) -> tuple[StoreOpening, list[float]]:
     return StoreOpening(stores, clock, begin), opened  # type: ignore[arg-type]
 
 
-def test_it_goes_on_trying_whatever_goes_wrong() -> None:
+def test_opening_is_retried_after_any_error() -> None:
     clock = Clock()
     one, opened = opening(clock, Stores(StoreUnavailable("down"), KeyError("odd"), StoreUnavailable("still down")))
     assert Deferred.fromCoroutine(one.open()).called

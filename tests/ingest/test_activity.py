@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from cenergyd.documents.kinds import LOGGER, METER, REJECTED
 from cenergyd.documents.store import NewDocument
 from cenergyd.errors import StoreUnavailable
-from cenergyd.ingest import seen
+from cenergyd.ingest import activity_record
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.readings.model import Reading
 from tests.derivation.memory import MemoryDocumentStore
@@ -184,7 +184,7 @@ def test_a_new_meter_is_stored_before_its_upload_is_answered() -> None:
 
 
 def test_a_logger_keeps_only_so_many_meters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen, "MAX_METERS", 2)
+    monkeypatch.setattr(activity_record, "MAX_METERS", 2)
     here = Place()
     for meter in range(4):
         here.activity.meter("A00", f"A00_{meter}", {}, [])

@@ -401,7 +401,7 @@ async def test_memory_is_bounded(rig, monkeypatch):
     checker = rig.checker
     for kept in (checker._right, checker._wrong, checker._throttle):
         assert len(kept) == 10
-    assert checker._flights == {}
+    assert checker._pending == {}
     # The ones used last are kept.
     assert checker.cached("S39", "right") is not None
     assert checker.cached("S0", "right") is None

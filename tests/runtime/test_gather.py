@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from cenergyd.runtime.gather import gather_limited
 
 
-def test_an_error_is_raised_when_all_beside_it_have_ended() -> None:
+def test_an_error_is_raised_only_when_all_running_calls_have_ended() -> None:
     gates = [Deferred[int]() for _ in range(4)]
     begun: list[int] = []
 

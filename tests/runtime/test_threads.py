@@ -15,7 +15,7 @@ from cenergyd.runtime.threads import BoundedPool
 
 
 @pytest_twisted.ensureDeferred
-async def test_callers_that_give_up_keep_their_places_until_a_thread_is_free() -> None:
+async def test_cancelled_calls_keep_their_places_until_a_thread_is_free() -> None:
     pool, gate, made = BoundedPool(reactor, "test", 1, 1), Event(), list[str]()
     pool.start()
     try:

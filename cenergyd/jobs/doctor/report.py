@@ -35,7 +35,7 @@ from cenergyd.readings.signs import sign_corrected, sign_corrected_summary
 from cenergyd.readings.store import ReadingStore, Summary
 
 AHEAD_SECONDS = 300
-MAX_ROWS = 20_000
+MAX_READINGS = 20_000
 """Maximum readings of a meter that are compared with its registers."""
 LONGEST_PAUSE = 5400
 """A longer pause between readings is a gap."""
@@ -154,7 +154,7 @@ async def _gather(
     meters = await meters_of_logger(documents, serial, await logger_of(documents, serial))
     (state,) = await site_states([customer], documents, now, last, readings)
     own = [name for name in wanted if name in roles and not name.endswith(f"_{MISSING_METER}")]
-    rows = await readings.read(own, period.start, now + 1, MAX_ROWS) if own else {}
+    rows = await readings.read(own, period.start, now + 1, MAX_READINGS) if own else {}
     corrections = await corrections_over(readings, documents, seen, period.start, now + 1)
     return CheckInputs(customer, period, now, seen, last, state, minutes, meters, rows, held, corrections)
 

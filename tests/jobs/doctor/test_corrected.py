@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest_twisted
 
-from cenergyd.derivation.corrections import Corrector, Listed, Wanted
+from cenergyd.derivation.corrections import CorrectionRequest, Corrector, Listed
 from cenergyd.jobs.doctor.corrected import MOST, correction_findings
 from cenergyd.jobs.doctor.report import doctor
 from cenergyd.readings.corrected import corrected_store
@@ -50,7 +50,7 @@ async def test_the_report_lists_those_of_its_time(world: World) -> None:
     for meter in "12":
         await world.write(meter, [Reading(NOW - 60 * k, P=1.0) for k in range(300, 0, -1)])
     corrector = Corrector(customers=world.context.customers, readings=readings, documents=documents)
-    wanted = Wanted(meter="2", kind="void", start=NOW - 7200, end=NOW - 3600, reason="a loose wire")
+    wanted = CorrectionRequest(meter="2", kind="void", start=NOW - 7200, end=NOW - 3600, reason="a loose wire")
     listed = await corrector.add(customer, wanted, "operator: Jo", NOW)
     report = await doctor(customer, readings, documents, NOW)
     assert [each.evidence for each in report.findings if each.code == "corrected"] == [{"correction": listed.id}]

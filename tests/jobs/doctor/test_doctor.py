@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest_twisted
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Role
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.documents.kinds import LOGGER, METER
+from cenergyd.jobs.doctor import report as setup_report
 from cenergyd.jobs.doctor.checks import (
     Wiring,
     best_lag,
@@ -316,19 +318,36 @@ async def test_the_report_says_what_the_pages_say_of_the_state(world: World) -> 
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_a_logger_and_with_the_work_done_elsewhere(world: World) -> None:
+async def test_without_a_logger(world: World) -> None:
+    assert "no_logger" in by_code(await Case(world).report(logger_serial_number=""))
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_report_is_computed_outside_the_reactors_thread(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every check of readings, which together take some tenths of a second."""
+    checks = (
+        "measured_power", "check_wiring", "check_agreement", "check_clocks", "check_grid_or_load", "compared_days",
+        "check_registers", "merged_windows", "check_stuck",
+    )  # fmt: skip
+    threads: dict[str, set[int]] = {}
+
+    def recorded(name: str, check: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
+            threads.setdefault(name, set()).add(get_ident())
+            return check(*arguments)
+
+        return call
+
+    for name in checks:
+        monkeypatch.setattr(setup_report, name, recorded(name, getattr(setup_report, name)))
     case = Case(world)
-    report = await case.report(logger_serial_number="")
-    assert "no_logger" in by_code(report)
-    asked: list[int] = []
-
-    async def run(work: Any) -> Any:
-        asked.append(1)
-        return work()
-
-    customer = (await world.context.customers.page())[0]
-    await doctor(customer, world.context.readings, world.context.documents, case.now, run=run)
-    assert asked == [1]
+    await case.store({"1": "utility", "2": "solar"}, Q=1.0, E_import=5.0)
+    await case.heard()
+    await case.report()
+    assert threads.keys() == set(checks)
+    assert get_ident() not in set().union(*threads.values())
 
 
 @pytest_twisted.ensureDeferred

@@ -313,8 +313,8 @@ async def test_sends_that_outlast_the_stop_are_cancelled(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_dead_host_delays_nobody_else(world: World, notification: Notification) -> None:
-    # One look sends to all others while the dead host's messages wait for their time-out.
+async def test_a_dead_host_does_not_delay_the_messages_of_others(world: World, notification: Notification) -> None:
+    # One pass sends to all others while the dead host's messages wait for their timeout.
     dead = {"type": "record", "url": "http://dead.example/"}
     for n in range(3 * CONCURRENCY):
         note = notification._replace(id=f"dead{n}", customer_id=f"c{n}")
@@ -328,7 +328,7 @@ async def test_a_dead_host_delays_nobody_else(world: World, notification: Notifi
     while world.recorder.subjects.count("live") < 10:
         await _turn()
     assert len(world.recorder.sent) == PER_DESTINATION + 10
-    # Later looks do not have to wait for it either.
+    # Later passes do not wait for it either.
     await world.outbox.enqueue(
         notification._replace(id="later", customer_id="e", subject="later"), ONCE, world.context.now
     )

@@ -182,7 +182,7 @@ async def test_user_names_that_only_look_alike_are_two_users(own_mongo):
 
 
 @pytest_twisted.ensureDeferred
-async def test_whoever_stops_waiting_says_nothing_about_the_server(own_mongo):
+async def test_a_cancelled_call_does_not_report_mongodb_as_down(own_mongo):
     server = own_mongo()
     database = MongoDatabase(reactor, f"{server.url}/shop", 30)
     await database.open()

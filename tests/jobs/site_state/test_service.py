@@ -134,7 +134,7 @@ async def test_new_numbers_alone_are_stored_once_for_all_news_of_some_time(here:
     customer = await here.site()
     await here.service.evaluate([customer.id])
     version = await here.version(customer)
-    here.service._kept = here.fleet.take
+    here.service._stored = here.fleet.take
     await here.fleet.refresh()
 
     async def power(value: float) -> None:
@@ -307,7 +307,7 @@ async def test_the_list_in_memory_follows_what_is_evaluated_here_and_elsewhere(h
     first, second = await here.site(1), await here.site(2)
     await here.fleet.refresh()
     assert await here.fleet.sites() == []
-    here.service._kept = here.fleet.take
+    here.service._stored = here.fleet.take
     await here.service.evaluate([first.id])
     assert [site.customer_id for site in await here.fleet.sites()] == [first.id]
     other = SiteStateService(

@@ -206,4 +206,6 @@ def _is_regular_of_meter(known: tuple[int, int | None, int] | None, meter: ReadO
     if known is None or meter["error"] is not None or meter["other_rows"] is not None:
         return False
     names, interval, last_time = known
-    return _names_hash(meter) == names and meter["interval"] in (None, interval) and int(meter["last_time"]) >= last_time
+    return (
+        _names_hash(meter) == names and meter["interval"] in (None, interval) and int(meter["last_time"]) >= last_time
+    )

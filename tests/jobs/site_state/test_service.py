@@ -413,7 +413,7 @@ async def test_uploads_are_not_stored_with_the_state_where_another_daemon_has_ch
     )
     for name, is_regular in (("A", True), ("B", False)):
         held.remember(serial, body)
-        held.hold(serial, Seen({CUSTOMER: customer.id}, now, now, {series: meter}), now)
+        held.hold(serial, ActivityRecord({CUSTOMER: customer.id}, now, now, {series: meter}), now)
         await here.documents.put(LOGGER, serial, {**body, "meters": {series: {**meter, "name": name}}}, due=now)
         await service.evaluate([customer.id])
         assert held.overdue(now) == ([] if is_regular else [serial])

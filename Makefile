@@ -1,10 +1,10 @@
 # make run [PORT=8080] [STATE=./var]   the daemon on embedded stores, with a simulated solar site
-# make test [JOBS=...] [TESTS=...]    everything that CI checks; so many tests at once (cores + 1, at most 8; 0: one by one, in order); those tests only
-# make flicker [TIMES=20] [TESTS=...]  the tests until so many runs are recorded, in random order; goes on where it was interrupted
+# make test [JOBS=...] [TESTS=...]    everything that CI checks; number of tests at once (cores + 1, at most 8; 0: one by one, in order); only those tests
+# make flicker [TIMES=20] [TESTS=...]  the tests in random order, until this many runs are recorded; continues an interrupted series
 # make docs                            the documentation, into build/docs
 # make lint | format | ini | clean
 #
-# Needs Python 3.11 or newer. What is missing of Debian's packages it installs, by root or sudo, or says what an administrator should run.
+# Needs Python 3.11 or newer. Missing Debian packages are installed, as root or with sudo; without either it prints what an administrator should run.
 
 SHELL  := /bin/bash
 PYTHON ?= python3
@@ -18,7 +18,7 @@ TESTS  ?=
 TIMES  ?= 20
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-# Debian's packages for make test, and programs that are taken out of theirs: an InfluxDB that is installed would listen on all addresses.
+# Debian packages for make test, and programs that are extracted from packages without installing these: an installed InfluxDB would listen on all addresses.
 TEST_PACKAGES := chromium chromium-driver fonts-dejavu-core jq mosquitto
 TEST_PROGRAMS := influxd:influxdb promtool:promtool:prometheus nginx:nginx
 ifeq ($(shell id -u),0)
@@ -60,7 +60,7 @@ ini: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-# A virtual environment holds whole paths, and one Python: a checkout that was moved, or another PYTHON=, needs a new one.
+# A virtual environment contains absolute paths and one Python: after a move of the checkout, or with another PYTHON=, a new one is made.
 ifneq ($(wildcard $(VENV)/.made),)
 ifneq ($(shell grep -qsF "$(CURDIR)/$(VENV)/bin/" $(BIN)/pip && $(BIN)/python -c '' 2>/dev/null && echo same),same)
 REMADE := the checkout was moved, or its Python is gone

@@ -40,7 +40,7 @@ def main() -> None:
         before, counted = side.counts(), time.time()
         for number in range(arguments.first, arguments.first + arguments.rounds):
             send(side, arguments, began + number * arguments.every)
-        tell(side.counts() - before, arguments, time.time() - counted)
+        print_counts(side.counts() - before, arguments, time.time() - counted)
 
 
 def send(side: Side, arguments: argparse.Namespace, at: float) -> None:
@@ -54,7 +54,7 @@ def send(side: Side, arguments: argparse.Namespace, at: float) -> None:
     time.sleep(max(0.0, at + arguments.every - time.time()))
 
 
-def tell(counts: Counter[str], arguments: argparse.Namespace, seconds: float) -> None:
+def print_counts(counts: Counter[str], arguments: argparse.Namespace, seconds: float) -> None:
     """Print documents written by purpose for each upload of a site, and finds by second."""
     uploads = arguments.sites * arguments.rounds
     print(f"{arguments.sites} sites, an upload of {len(METERS)} meters every {arguments.every} s, {seconds:.0f} s")

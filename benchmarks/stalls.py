@@ -189,7 +189,7 @@ def groups(place: Place) -> dict[str, Callable[[], Iterator[Case]]]:
     """The cases on the running daemon, by subject."""
     return {
         "pages": lambda: pages(place),
-        "reads": lambda: questions(place),
+        "reads": lambda: largest_responses(place),
         "changes": lambda: changes(place),
         "uploads": lambda: uploads(place),
         "commands": lambda: commands(place),
@@ -236,7 +236,7 @@ def correct(place: Place) -> str:
     return f"{settled(place):.0f} s"
 
 
-def questions(place: Place) -> Iterator[Case]:
+def largest_responses(place: Place) -> Iterator[Case]:
     """The largest responses that a user can request."""
     one, end, start = f"/api/v1/customers/{place.customer}", place.end, place.end - min(place.days, 366) * DAY
     curves = f"start={start}&end={end}&resolution=3600"

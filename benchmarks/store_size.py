@@ -50,7 +50,7 @@ def fill(side: Side, days: int, interval: int) -> None:
             raise SystemExit(f"{side.name}: not computed within {MOST_SECONDS} s")
 
 
-def tell_influx(side: Side, days: int) -> None:
+def print_influx_size(side: Side, days: int) -> None:
     """Print what InfluxDB's files of the database take."""
     assert side.influx is not None
     names = [name for (name,) in _query(side.influx, "SHOW MEASUREMENTS")]
@@ -89,7 +89,7 @@ def influx_bytes(influx: RunningInflux) -> int:
     return size
 
 
-def tell_embedded(side: Side, folder: Path, days: int) -> None:
+def print_embedded_size(side: Side, folder: Path, days: int) -> None:
     """Print what a copy of the embedded store takes, without free pages."""
     assert side.readings_path is not None
     path = folder / f"{side.name}.sqlite"
@@ -132,9 +132,9 @@ def main() -> None:
             with cenergyd(project.name if project != PROJECT else "cenergyd", project, side_options) as side:
                 fill(side, asked.days, asked.interval)
                 if side.influx is not None:
-                    tell_influx(side, asked.days)
+                    print_influx_size(side, asked.days)
                 else:
-                    tell_embedded(side, Path(folder), asked.days)
+                    print_embedded_size(side, Path(folder), asked.days)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ async def work(stores):
     await stores.customers.update(mill.id, {{"extensions": {{"alerts": {NIGHT!r}}}}})
     await stores.documents.put("good_morning", "reader", {{"customer_id": carport.id}})
 """
-LOOK = f"""
+READ_RESULTS = f"""
 import json
 async def work(stores):
     name = "{SERIAL}_missing_meter"
@@ -200,7 +200,7 @@ def test_the_examples_run_in_a_daemon(
     days = int(time.time()) // 86400 - begun // 86400 + 1
     assert len(texts) <= 2 + days, "each is said once, and good morning once a day"
     assert {message.body["room"] for message in receiver.got} == {"energy"}
-    assert json.loads(inside(daemon, LOOK)) == [[31.0], [21.0, 41.0]]
+    assert json.loads(inside(daemon, READ_RESULTS)) == [[31.0], [21.0, 41.0]]
 
 
 def said_by(message: Any) -> str:

@@ -1,7 +1,7 @@
-"""Sends messages to ntfy (https://ntfy.sh or a server of one's own), which shows them on telephones.
+"""Sends messages to ntfy (https://ntfy.sh or your own server), which shows them on telephones.
 
-Channel: ``{"type": "ntfy", "topic": "my-site"}``. ntfy takes no key that would keep a repeat from showing twice, so a message whose answer was
-lost is not repeated (``DeliveryUnknown``).
+Channel: ``{"type": "ntfy", "topic": "my-site"}``. ntfy does not recognise repeated messages, so a message whose response was lost
+is not repeated (``DeliveryUnknown``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Derives the missing meter as the built-in plugins do, from corrected readings: a CT ratio that was set wrong, and no sun at night.
+"""Derives the missing meter as the built-in plugins do, from corrected readings: for a wrong CT ratio, and for solar power measured at night.
 
 A customer uses it alone with ``cenergyd customers set CUSTOMER --derivation-plugin site_corrections``; where no customer names it, it
 computes nothing.

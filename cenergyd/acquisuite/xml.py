@@ -45,6 +45,7 @@ class XmlRecord:
     time: int | None
     """UTC seconds; None if it is unreadable or in another time zone."""
     error: int | None
+    """Error number; None if unreadable."""
     values: Mapping[int, str]
     """Point number -> value as sent."""
 

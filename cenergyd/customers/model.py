@@ -23,8 +23,10 @@ class SetupProblem(NamedTuple):
     """A reason why no meter can be computed with the settings, and the field to change."""
 
     field: str
+    """The field to change, as named in :class:`Customer`."""
     code: Literal["two_empty", "same_meter", "no_logger", "no_password", "invalid"]
     message: str
+    """The reason, for people."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -232,5 +234,6 @@ class PendingWork(NamedTuple):
     start: int
     end: int
     claim: str
+    """The claim under which it is."""
     jobs_waiting: bool = False
     """Whether the job queue had work of the customer, too, when it was claimed for derivation."""

@@ -80,7 +80,7 @@ def bind_derivation_metrics(metrics: Metrics, status: DerivationStatus, seconds:
     )
     counter("derived_readings", "Readings computed.", lambda: status.derived_readings)
     counter("derivation_claims_lost", "Claims lost to another daemon.", lambda: status.claims_lost)
-    counter("derivation_store_troubles", "Passes in which a store did not answer.", lambda: status.store_troubles)
+    counter("derivation_store_troubles", "Pauses because a store did not answer.", lambda: status.store_troubles)
     metrics.counters("plugin_failures", "Failures of derivation plugins.", "plugin", lambda: status.failures)
 
 

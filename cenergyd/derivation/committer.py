@@ -92,6 +92,7 @@ class DerivationStatus:
     failures: Counter[str] = attrs.field(factory=Counter)
     """Failed windows by plugin."""
     claims_lost: int = 0
+    """Claims that were lost to other daemons."""
     backlogs: int = 0
     """Number of backlogs being derived now."""
     waiting_plugins: int = 0
@@ -101,6 +102,7 @@ class DerivationStatus:
     oldest_pending: int | None = None
     """Time of the oldest pending reading at that count."""
     store_troubles: int = 0
+    """Pauses because a store did not answer."""
 
 
 @attrs.define(slots=True, kw_only=True)
@@ -112,9 +114,11 @@ class Committer:
     job_queue: PendingQueue
     clock: Timers
     tolerance: int
+    """The greatest distance of readings that belong together, s."""
     ttl: int
     """Seconds until a claim expires."""
     retry_seconds: int
+    """Seconds until a failed window is claimed again."""
     status: DerivationStatus
     derived: Callable[[str], None] = ignore_customer
     """Called with the id of each customer whose computed readings have changed."""

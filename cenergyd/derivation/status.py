@@ -39,6 +39,7 @@ class Outcome:
     derivations: Sequence[Derivation] = ()
     """The derivations of its segments, ascending in time."""
     failure: PluginFailed | None = None
+    """Why the rest is not derived; None if nothing failed."""
 
 
 async def results_of(customers: Sequence[Customer], documents: DocumentStore) -> dict[str, ReadOnlyJson]:

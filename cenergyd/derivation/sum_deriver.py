@@ -27,6 +27,7 @@ class SumDeriver:
     readings: ReadingStore
     committer: Committer
     tolerance: int
+    """The greatest distance of readings that belong together, s."""
     clock: Timers
 
     async def run(self, task: Task, stopping: Callable[[], bool]) -> bool:

@@ -21,6 +21,7 @@ class SumTerm(NamedTuple):
 
     series: str
     factor: float
+    """Factor of its power and energy; negative if it is subtracted."""
 
 
 class SumSegment(NamedTuple):

@@ -62,6 +62,7 @@ class ArchiveEntry(NamedTuple):
     path: Path
     head: ReadOnlyJson
     head_at: int
+    """Byte at which the head begins."""
     head_bytes: int
     content_bytes: int
     crc: int
@@ -77,6 +78,7 @@ class Damage(NamedTuple):
 
     path: Path
     at: int
+    """Byte at which they begin."""
     is_end: bool
     """Whether they end the file: a record was cut short."""
 

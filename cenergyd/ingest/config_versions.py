@@ -35,11 +35,15 @@ class ConfigVersion:
     """One version of a file, without its content."""
 
     number: int
+    """Counts the versions of the file."""
     md5: str
+    """Of the bytes as sent by the device."""
     size: int
+    """Bytes."""
     file_time: int | None
     """UTC seconds, as the device says."""
     received: int
+    """UTC seconds."""
     queued: bool = False
     """Whether the device should fetch this version."""
 

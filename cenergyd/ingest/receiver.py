@@ -79,6 +79,7 @@ class UploadRequest:
     address: str = ""
     """The client's IP address, for throttling and for the list of rejected loggers."""
     request_id: str = ""
+    """The id of the request in the log."""
     lease: Lease | None = attrs.field(default=None, repr=False)
     """The bytes that it holds of the memory for requests; None: not counted."""
 

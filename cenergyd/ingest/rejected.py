@@ -21,8 +21,10 @@ class Attempts(NamedTuple):
     time: int
     """UTC seconds, of the last attempt."""
     address: str
+    """The address of the last attempt."""
     reason: str
     attempts: int
+    """Number of attempts."""
     password: str = ""
     """The hash of the last password, where the logger belongs to nobody (:mod:`cenergyd.ingest.logger_proof`)."""
 

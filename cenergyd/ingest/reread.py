@@ -96,6 +96,7 @@ class Rereader:
     removed: Callable[[str, int, int], Awaitable[None]]
     """Called for ranges of a series where readings were removed, before they are marked: results that were computed only from them must be removed."""
     dry_run: bool = False
+    """Whether changes are only counted, not written."""
     progress: Callable[[int, int], None] = attrs.field(default=_ignore_progress)
     """Called after each upload with the bytes of the archive that are done, and their total."""
     counts: RereadCounts = attrs.field(factory=RereadCounts)

@@ -39,6 +39,7 @@ class Walked(NamedTuple):
 
     chunk: BacklogPart
     readings: dict[str, list[Reading]]
+    """By series, ascending."""
 
 
 async def walk(

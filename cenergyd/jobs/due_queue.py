@@ -20,9 +20,11 @@ class DueQueue:
 
     documents: DocumentStore
     kind: str
+    """Kind of the documents."""
     first_retry_seconds: int
     """Seconds to wait after the first failure; each further wait is twice as long."""
     longest_retry_seconds: int
+    """Maximum seconds to wait."""
 
     async def get(self, key: str) -> Document | None:
         """One document."""

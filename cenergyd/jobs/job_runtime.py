@@ -28,7 +28,9 @@ class JobStatus:
     failures: Counter[str] = attrs.field(factory=Counter)
     """Failed jobs by plugin."""
     claims_lost: int = 0
+    """Claims that were lost to other daemons."""
     store_troubles: int = 0
+    """Pauses because a store did not answer."""
 
 
 class JobRuntime:

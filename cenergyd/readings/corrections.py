@@ -67,7 +67,9 @@ class Correction:
     at: int
     """When it was made, UTC seconds."""
     undone_by: str | None = None
+    """Who undid it; None if it is active."""
     undone_at: int | None = None
+    """UTC seconds."""
 
     @property
     def is_active(self) -> bool:
@@ -100,6 +102,7 @@ class CorrectionSegment(NamedTuple):
     shift: int = 0
     """Corrected time less measured time, s."""
     factor: float = 1.0
+    """By which P and Q are multiplied."""
 
     def cut(self, start: int, end: int) -> CorrectionSegment:
         """The part within a range."""

@@ -60,10 +60,13 @@ class AlertState:
     until: int = 0
     """The last bad window of this episode."""
     worst: float | None = None
+    """The value of the worst window of this episode."""
     badness: float = 0.0
+    """The badness of that window."""
     announced: bool = False
     """Whether the beginning of this episode was reported."""
     last_sent: int | None = None
+    """When the last message was sent from which the throttle time counts, UTC seconds."""
     judged_until: int = 0
     """The newest window evaluated."""
     history: tuple[Mapping[str, object], ...] = ()

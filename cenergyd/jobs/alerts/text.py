@@ -51,7 +51,9 @@ class Words(NamedTuple):
     """A plugin's texts for its own alert."""
 
     title: str
+    """What the alert is called, for the subject."""
     what: str
+    """The problem, as a sentence."""
 
 
 class Message(NamedTuple):

@@ -181,6 +181,7 @@ class Lag(NamedTuple):
     unshifted: float
     """Correlation without a shift."""
     pairs: int
+    """Number of pairs of changes that were compared."""
 
     @property
     def sure(self) -> bool:

@@ -28,9 +28,11 @@ class Slope(NamedTuple):
     """The change of a meter's power for each kW that solar power changes: -1 for the grid, 0 for the load."""
 
     value: float
+    """kW per kW."""
     error: float
     """Standard error."""
     changes: int
+    """Number of changes from which it is computed."""
 
 
 def check_grid_or_load(power: RolePowers) -> list[Finding]:

@@ -30,6 +30,7 @@ class ComparedDay(NamedTuple):
     integral_kwh: float
     """The integral of the power, without gaps."""
     register_kwh: float
+    """The difference of the registers."""
     gap_seconds: int
     """Seconds for which the power is not known."""
     resolution_kwh: float

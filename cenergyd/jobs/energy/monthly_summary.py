@@ -56,8 +56,11 @@ class Money(NamedTuple):
     """The cost of a month by the tariff, without fixed and demand charges."""
 
     bought: Decimal
+    """Price of the energy from the grid."""
     credit: Decimal
+    """Credit for the energy to the grid."""
     saved: Decimal | None
+    """What solar saved; None if unknown."""
     currency: str
 
 

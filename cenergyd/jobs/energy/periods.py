@@ -42,11 +42,15 @@ class RoleEnergy(NamedTuple):
     bridged_import_kwh: float = 0.0
     """The part of the import that is known from differences of registers over gaps."""
     bridged_export_kwh: float = 0.0
+    """The same of the export."""
     bridged_seconds: float = 0.0
+    """Seconds of such gaps."""
     interpolated_import_kwh: float = 0.0
     """The part of the import that is interpolated over lost rows."""
     interpolated_export_kwh: float = 0.0
+    """The same of the export."""
     interpolated_seconds: float = 0.0
+    """Seconds that are interpolated."""
 
 
 class EnergyWindow(NamedTuple):

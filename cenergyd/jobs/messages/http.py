@@ -122,6 +122,7 @@ class PublicEndpoints:
 
     reactor: Reactor
     timeout: float
+    """Seconds for a connection."""
     refused: str = ""
     """The last address that was refused."""
 

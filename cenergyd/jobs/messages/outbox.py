@@ -70,9 +70,11 @@ class Delivery(NamedTuple):
     kind: str
     subject: str
     channel: Mapping[str, object]
+    """The channel, without its secrets."""
     state: MessageState
     attempts: int
     error: str
+    """Why the last attempt failed; '' if it did not."""
     created: int
     """UTC seconds."""
     due: int

@@ -74,6 +74,7 @@ class Refusal(NamedTuple):
     """The latest upload of the logger that was refused."""
 
     time: int
+    """UTC seconds."""
     reason: str
 
 
@@ -114,7 +115,9 @@ class SumFacts:
 
     role: Role
     last_time: int | None = None
+    """Time of the newest reading of the sum, UTC seconds."""
     power: float | None = None
+    """Real power of that reading, kW."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -123,10 +126,15 @@ class ComputedFacts:
 
     role: Role
     last_time: int | None = None
+    """Time of the newest computed reading, UTC seconds."""
     power: float | None = None
+    """Real power of that reading, kW."""
     failing_plugin: str = ""
+    """The plugin that fails to compute it; '' if none does."""
     failing_since: int | None = None
+    """UTC seconds."""
     no_plugin: bool = False
+    """Whether no plugin computes this role."""
 
 
 class PendingRange(NamedTuple):
@@ -182,6 +190,7 @@ class RoleState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=F
 
     role: Role
     computed: bool
+    """Whether the role is computed from the other two."""
     time: int | None
     """Time of the newest reading, UTC seconds."""
     power: float | None
@@ -194,11 +203,14 @@ class SiteState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=F
     """The state of a site."""
 
     kind: IssueKind
+    """That of the first issue, or ``good``."""
     issues: tuple[Issue, ...]
     """Worst first; empty if the site has no problem."""
     roles: tuple[RoleState, ...]
     last_upload: int | None
+    """Time of the logger's last upload, UTC seconds; None if it has never uploaded."""
     usual_gap: int | None
+    """The usual longest time between two of its uploads, s; None if unknown."""
     progress: float | None = None
     """Progress of the backlog, 0 to 1; None if there is none."""
     lag_seconds: int | None = None

@@ -69,6 +69,7 @@ class SiteEvaluation(NamedTuple):
     customer: Customer
     state: SiteState
     before: SiteSummary | None
+    """The stored result of the previous evaluation; None if there is none."""
 
 
 Evaluated = Callable[[Sequence[SiteEvaluation]], Awaitable[Mapping[str, int]]]

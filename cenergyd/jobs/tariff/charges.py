@@ -63,6 +63,7 @@ class RegisterUse:
     """How far a bill by registers is really based on them."""
 
     register_seconds: int
+    """Seconds for which the registers count."""
     power_seconds: int
     """Seconds for which energy is only known by power."""
     missing: tuple[MissingRange, ...]
@@ -111,6 +112,7 @@ class DemandLine:
     share: Decimal
     """The share of the billing period's days that are the season's."""
     charge: Decimal
+    """The price, weighted by ``share``."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

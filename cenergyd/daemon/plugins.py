@@ -117,7 +117,7 @@ def log_plugins(infos: Iterable[PluginInfo]) -> None:
 
 
 def _found(extra: set[str]) -> tuple[list[EntryPoint], list[PluginInfo]]:
-    """One entry point per name, ours first, so that nobody takes a built-in's name by accident; and those left out."""
+    """One entry point per name, ours first, so that no plugin takes a built-in's name by accident; and those left out."""
     points = sorted(entry_points(group=GROUP), key=lambda point: (_distribution(point) != _OURS, point.name))
     if not points or _distribution(points[0]) != _OURS:
         raise ConfigError(

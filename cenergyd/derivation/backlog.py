@@ -21,7 +21,7 @@ from cenergyd.runtime.isolation import PluginFailed
 from cenergyd.runtime.yielding import CooperativeYield
 
 CONCURRENT_BACKLOGS = 2
-"""Customers whose backlogs are derived at the same time, beside everybody's new readings."""
+"""Customers whose backlogs are derived at the same time, in addition to all new readings."""
 REPORT_SECONDS = 2.0
 """Seconds between progress reports."""
 

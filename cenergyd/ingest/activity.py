@@ -22,7 +22,7 @@ from cenergyd.errors import CenergydError, Conflict
 from cenergyd.ingest.activity_record import ActivityRecord, merged_logger, merged_meter
 from cenergyd.ingest.logger_proof import PROVEN_BY
 from cenergyd.ingest.regular_uploads import RegularUploads, without_times
-from cenergyd.ingest.rejected import Attempts, RejectedAttempts, to_drop
+from cenergyd.ingest.rejected_loggers import Attempts, RejectedAttempts, to_drop
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import Reading
 from cenergyd.runtime.clock import Timers

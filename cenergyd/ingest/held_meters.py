@@ -159,7 +159,7 @@ class HeldMeters:
         return [_from_body(document.body) for document in found]
 
     async def room_for(self, serial: str, size: int, state: ResolutionState) -> Room:
-        """Whether a log of so many bytes can be held."""
+        """Whether a log of this size, bytes, can be held."""
         known, unknown, other = await self._logger_usage(serial)
         if self._is_full(unknown, other, size, state, self.logger_bytes) and self._clock.seconds() - known > 1:
             self._usage.pop(serial, None)

@@ -17,7 +17,7 @@ from cenergyd.customers.meter_history import RoleSegment, role_segments, uses_su
 from cenergyd.customers.model import ROLES, Customer, Window
 from cenergyd.customers.ownership import FOREVER
 from cenergyd.jobs.backlog_walk import READ_AROUND, series_between
-from cenergyd.jobs.neighbours import NEARBY
+from cenergyd.jobs.neighbour_readings import NEARBY
 from cenergyd.jobs.windows import window_at
 from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.store import ReadingStore

@@ -158,7 +158,7 @@ class DerivationClaim:
         work, derived = self.derived.work, self.derived
         if await self.ender.derived.submit(derived):
             return True
-        # The job queue may have got work of the customer, whose jobs may have run at the same time: then they run once more.
+        # The job queue may have received work of the customer whose jobs ran at the same time: then they run again.
         if (await self.queue.hand_over([work], [derived.window], [derived.result]))[0]:
             return True
         await self.queue.mark([PendingMark(self.customer.id, work.start, work.end)])

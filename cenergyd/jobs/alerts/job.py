@@ -34,7 +34,7 @@ from cenergyd.jobs.alerts.checks import (
 )
 from cenergyd.jobs.alerts.rules import NOT_UNDERSTOOD, RULES, SITE_RULES, AlertSettings, alerts_of
 from cenergyd.jobs.alerts.state import AlertEvent, AlertState, Limits, state_from_json, state_to_json, step
-from cenergyd.jobs.alerts.text import Words, write_message
+from cenergyd.jobs.alerts.text import PluginAlertText, write_message
 from cenergyd.jobs.messages.site_name import site_name
 from cenergyd.readings.signs import sign_corrected_summary
 from cenergyd.readings.store import Summary
@@ -233,7 +233,7 @@ async def apply_verdicts(
     known: Document | None,
     *,
     began: int | None = None,
-    words: Words | None = None,
+    words: PluginAlertText | None = None,
 ) -> None:
     """Update an alert by verdicts, and queue its messages.
 
@@ -299,7 +299,7 @@ def _audience(evaluation: Evaluation, kind: str) -> list[str]:
 
 
 def _notification(
-    evaluation: Evaluation, key: AlertKey, event: AlertEvent, audience: Sequence[str], words: Words | None
+    evaluation: Evaluation, key: AlertKey, event: AlertEvent, audience: Sequence[str], words: PluginAlertText | None
 ) -> Notification:
     customer = evaluation.customer
     message = write_message(customer, evaluation.settings, key.kind, key.series, event, words=words)

@@ -9,7 +9,7 @@ from cenergyd.documents.kinds import ALERT
 from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import AlertRule, AlertRuleType, JobContext, WindowVerdict
 from cenergyd.jobs.alerts.job import AlertKey, Evaluation, apply_verdicts, settings_or_none
-from cenergyd.jobs.alerts.text import Words
+from cenergyd.jobs.alerts.text import PluginAlertText
 from cenergyd.jobs.guarded_stores import NotAllowed, serials_of
 from cenergyd.runtime.structs import read
 
@@ -61,7 +61,7 @@ async def raise_plugin_alert(
         return
     key = AlertKey(customer.id, kind, series)
     known = await context.documents.get(ALERT, key.text())
-    words = Words(declared.label, str(text)[:MAX_TEXT])
+    words = PluginAlertText(declared.label, str(text)[:MAX_TEXT])
     await apply_verdicts(Evaluation(customer, settings, context), key, verdicts, known, words=words)
 
 

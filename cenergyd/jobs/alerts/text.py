@@ -47,7 +47,7 @@ _SITE_WORDS: Mapping[str, str] = {
 }
 
 
-class Words(NamedTuple):
+class PluginAlertText(NamedTuple):
     """A plugin's texts for its own alert."""
 
     title: str
@@ -83,7 +83,7 @@ def write_message(
     series: str,
     event: AlertEvent,
     *,
-    words: Words | None = None,
+    words: PluginAlertText | None = None,
 ) -> Message:
     """The message for an event of an alert; ``words`` are the texts of a plugin's alert."""
     zone = zone_or_utc(customer.time_zone)

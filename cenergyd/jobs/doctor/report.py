@@ -27,8 +27,8 @@ from cenergyd.jobs.doctor.grid_or_load import check_grid_or_load
 from cenergyd.jobs.doctor.registers import check_registers, compared_days, net_register
 from cenergyd.jobs.front_end_check import problems_of
 from cenergyd.jobs.site_state.gather import site_states
+from cenergyd.jobs.site_state.issue_text import issue_text
 from cenergyd.jobs.site_state.model import Level, SiteState
-from cenergyd.jobs.site_state.words import issue_text
 from cenergyd.jobs.windows import windows
 from cenergyd.readings.model import MISSING_METER, Reading
 from cenergyd.readings.signs import sign_corrected, sign_corrected_summary

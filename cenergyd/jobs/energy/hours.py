@@ -23,7 +23,7 @@ from cenergyd.jobs.energy.energy import KindEnergy, energy
 from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.registers import Counted, Step, counted
 from cenergyd.jobs.energy.role_power import AROUND_SECONDS, SEGMENTS_AROUND, Pause, RolePowerReader, no_pause
-from cenergyd.jobs.neighbours import ReadRows
+from cenergyd.jobs.neighbour_readings import ReadRows
 from cenergyd.jobs.tariff.model import LabelledWindow, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_of
 from cenergyd.jobs.windows import windows

@@ -13,7 +13,7 @@ from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, around_hours, replace_in_turn, walk
 from cenergyd.jobs.energy.hours import HourEnergy, energy_series
-from cenergyd.jobs.neighbours import ReadRows
+from cenergyd.jobs.neighbour_readings import ReadRows
 from cenergyd.jobs.open_hour import OpenHour, measured_segments, newest_of, stays_open, without
 from cenergyd.jobs.windows import widen
 

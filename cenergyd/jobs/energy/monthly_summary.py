@@ -22,7 +22,7 @@ from cenergyd.hookspecs import JobContext, Notification
 from cenergyd.jobs.alerts.receivers import open_channels
 from cenergyd.jobs.alerts.rules import alerts_of
 from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy, energy_windows
-from cenergyd.jobs.energy.shares import shares_of
+from cenergyd.jobs.energy.self_consumption import shares_of
 from cenergyd.jobs.messages.site_name import site_name
 from cenergyd.jobs.rollups.costs import energy_costs, solar_saving
 from cenergyd.jobs.tariff.parsing import tariff_of

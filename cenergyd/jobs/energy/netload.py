@@ -16,7 +16,7 @@ from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import READ_AROUND, BacklogPart, Replacement, around_hours, walk
 from cenergyd.jobs.energy.role_power import AROUND_SECONDS
-from cenergyd.jobs.neighbours import NeighbourReader, ReadRows
+from cenergyd.jobs.neighbour_readings import NeighbourReader, ReadRows
 from cenergyd.jobs.open_hour import HoursReader, OpenHour, newest_of, newest_reading, stays_open, without
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.points import window_fields

@@ -38,7 +38,7 @@ from cenergyd.jobs.energy.registers import (
     steps_between,
 )
 from cenergyd.jobs.energy.sum_parts import Part, parts_of, readings_at
-from cenergyd.jobs.neighbours import NeighbourReader, ReadRows
+from cenergyd.jobs.neighbour_readings import NeighbourReader, ReadRows
 from cenergyd.readings.corrected import scaled_ranges
 from cenergyd.readings.model import Reading
 from cenergyd.readings.signs import sign_corrected

@@ -37,7 +37,7 @@ from cenergyd.jobs.site_state.model import (
     SiteState,
     SumFacts,
 )
-from cenergyd.jobs.site_state.solar import may_be_dark, solar_zero_since
+from cenergyd.jobs.site_state.solar_zero import may_be_dark, solar_zero_since
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 

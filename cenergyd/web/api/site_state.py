@@ -8,8 +8,8 @@ from msgspec import Meta
 
 from cenergyd.customers.model import Role
 from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.jobs.site_state.issue_text import TITLES, issue_text
 from cenergyd.jobs.site_state.model import IssueKind, SiteState
-from cenergyd.jobs.site_state.words import TITLES, issue_text
 from cenergyd.runtime.structs import Resource, Time
 
 

@@ -27,7 +27,7 @@ from cenergyd.jobs.front_end_settings import alerts_json, is_existing
 from cenergyd.jobs.messages.outbox import CONFIRMATION, Delivery
 from cenergyd.jobs.messages.receivers import send_code, use_code
 from cenergyd.jobs.site_state.gather import series_of_roles
-from cenergyd.jobs.site_state.words import issue_text
+from cenergyd.jobs.site_state.issue_text import issue_text
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import (
     RULE_TITLES,

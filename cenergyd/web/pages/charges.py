@@ -14,7 +14,7 @@ from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.rollups.costs import charges_overview
 from cenergyd.jobs.rollups.report import Basis
-from cenergyd.jobs.site_state.words import duration
+from cenergyd.jobs.site_state.issue_text import duration
 from cenergyd.web.api.app import BASE
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute

@@ -12,9 +12,9 @@ from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.documents.kinds import REJECTED
 from cenergyd.jobs.site_state.fleet import FleetPage, FleetQuery, Sort, energy_now
+from cenergyd.jobs.site_state.issue_text import TITLES, issue_text
 from cenergyd.jobs.site_state.model import KINDS, LEVELS
 from cenergyd.jobs.site_state.summary import SiteSummary
-from cenergyd.jobs.site_state.words import TITLES, issue_text
 from cenergyd.runtime.gather import gather_limited
 from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.web.api.overview import fleet_query

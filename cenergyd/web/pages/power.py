@@ -15,9 +15,9 @@ from cenergyd.errors import InvalidField
 from cenergyd.jobs.alerts.job import AlertView, alerts_for
 from cenergyd.jobs.alerts.site_alerts import alerts_of_state
 from cenergyd.jobs.alerts.text import role_words
-from cenergyd.jobs.energy.shares import shares_of
+from cenergyd.jobs.energy.self_consumption import shares_of
 from cenergyd.jobs.rollups.report import energy_today
-from cenergyd.jobs.site_state.words import duration
+from cenergyd.jobs.site_state.issue_text import duration
 from cenergyd.readings.corrections import LATEST
 from cenergyd.web.api.app import BASE
 from cenergyd.web.api.loggers import StatusReader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cenergyd.jobs.site_state.words import duration
+from cenergyd.jobs.site_state.issue_text import duration
 from cenergyd.runtime.threads import InThread, in_this_thread
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.static import StaticFiles

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
-from cenergyd.jobs.site_state.words import duration
+from cenergyd.jobs.site_state.issue_text import duration
 
 MINUS = "\u2212"
 NOTHING = "\u2013"

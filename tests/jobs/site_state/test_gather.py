@@ -14,8 +14,8 @@ from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJE
 from cenergyd.documents.store import Document
 from cenergyd.jobs.site_state.evaluate import evaluate
 from cenergyd.jobs.site_state.gather import gather, series_of_roles, site_states, with_refusals
+from cenergyd.jobs.site_state.issue_text import issue_text
 from cenergyd.jobs.site_state.model import HeldSummary, LoggedError, PendingRange, Refusal, SiteFacts, SiteState
-from cenergyd.jobs.site_state.words import issue_text
 from cenergyd.readings.model import Reading
 from tests.derivation.memory import MemoryDocumentStore
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cenergyd.customers.model import Customer
 from cenergyd.customers.place import Place
 from cenergyd.jobs.site_state.model import LoggerFacts, MeterStatus, SiteFacts
-from cenergyd.jobs.site_state.solar import dark_since, solar_zero_since
+from cenergyd.jobs.site_state.solar_zero import dark_since, solar_zero_since
 from cenergyd.jobs.site_state.sun import parse_places, place_of, sun_height
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint

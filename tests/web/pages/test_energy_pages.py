@@ -14,7 +14,7 @@ from cenergyd.documents.kinds import LOGGER
 from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.energy.meter_periods import MeterEnergy, MeterWindow
 from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy
-from cenergyd.jobs.energy.shares import shares_of
+from cenergyd.jobs.energy.self_consumption import shares_of
 from cenergyd.readings.model import FieldPoint
 from cenergyd.web.api.meter_energy import PARTS
 from cenergyd.web.pages.energy import compared, kinds_of, meter_rows, period_of

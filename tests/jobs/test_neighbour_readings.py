@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Window
-from cenergyd.jobs.neighbours import NEARBY, NeighbourReader
+from cenergyd.jobs.neighbour_readings import NEARBY, NeighbourReader
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.jobs.site import HORIZON, run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.ingest.rejected import PER_NETWORK, Attempts, RejectedAttempts, to_drop
+from cenergyd.ingest.rejected_loggers import PER_NETWORK, Attempts, RejectedAttempts, to_drop
 
 ATTEMPTS = st.builds(
     Attempts, st.integers(0, 100), st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1"]), st.just(""), st.integers(1, 5)

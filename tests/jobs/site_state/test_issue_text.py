@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from cenergyd.jobs.site_state.issue_text import TITLES, duration, issue_text, when
 from cenergyd.jobs.site_state.model import KINDS, LEVELS, Issue, IssueKind, SiteState
-from cenergyd.jobs.site_state.words import TITLES, duration, issue_text, when
 
 DENVER = ZoneInfo("America/Denver")
 

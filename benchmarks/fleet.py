@@ -14,8 +14,8 @@ customers and rolls up by InfluxQL, in its favour once a quarter and not each mi
         [--old CHECKOUT] [--no-peer] [--count] [--customers N] [--burst] [--backlog DAYS] [--limit SECONDS] [--set KEY=VALUE]
 
 The quarter that begins an hour closes the one before, whose results are then written: it costs more than the others. So whole hours are
-measured, four quarters or a multiple, and the table has both kinds; those before them, in which the daemons learn how often the loggers
-upload, are not counted. The peer needs ``pip install flask gunicorn``. ``--old`` is another checkout of cenergyd with its own .venv,
+measured, four quarters or a multiple, and the table has both kinds. Two before them are not counted: the daemons learn how often the
+loggers upload, and the first results of an hour make new series in InfluxDB. The peer needs ``pip install flask gunicorn``. ``--old`` is another checkout of cenergyd with its own .venv,
 measured beside this one. ``--count`` counts MongoDB's documents by a proxy. ``--burst`` sends all sites at once
 instead and, while they are derived, some further uploads, whose times are what is then printed. ``--customers`` is how many are in the
 store; the others send nothing. ``--backlog`` has all sites send their last days at once instead of quarters, without the peer, and
@@ -51,7 +51,7 @@ ASK_SECONDS = 5
 LAST_WRITES = 110
 """Seconds after which the activity of loggers and the states of sites are stored, too."""
 NOT_COUNTED = 2
-"""Quarters before those that are measured: with the second upload the interval of a logger is known."""
+"""Quarters before those that are measured: with the second upload the interval of a logger is known, and an hour is closed."""
 AFTER_QUARTER = 30
 """Seconds from the end of a quarter to the first upload of its readings."""
 STEP_SECONDS = 2.5
@@ -82,9 +82,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if has_peer(arguments):
         check_installed("flask", "gunicorn")
-    # Fresh rows, as they arrive: the last quarter of an hour is that which has just ended.
     number = arguments.quarters + NOT_COUNTED
-    start = int(time.time()) // QUARTER * QUARTER - QUARTER * number
+    # The first quarter is the last one of an hour, so the second, which is not counted either, makes the series of what is written per hour.
+    start = (int(time.time()) - QUARTER * number - HOUR + QUARTER) // HOUR * HOUR + HOUR - QUARTER
     with ExitStack() as stack:
         sides = []
         if has_peer(arguments):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import isfinite
 
@@ -82,9 +82,7 @@ def storable_points(points: Iterable[FieldPoint]) -> dict[int, FieldPoint]:
         _check_time(point.time)
         if not point.fields:
             raise StoreRejected(f"the field point at {point.time} has no fields")
-        checked[point.time] = FieldPoint(
-            point.time, {name: _field(name, value, point.time) for name, value in point.fields.items()}
-        )
+        checked[point.time] = FieldPoint(point.time, _fields(point.fields, point.time))
     return checked
 
 
@@ -131,6 +129,26 @@ def _check_time(time: int) -> None:
         raise StoreRejected(f"the time {time} is not within the years 1677 to 2262")
 
 
+def _fields(fields: Mapping[str, object], time: int) -> dict[str, float | str | bool]:
+    _check_field_names(tuple(fields), time)
+    # Nearly all values are finite floats: their difference from themselves is 0. Adding 0.0 makes 0.0 of -0.0.
+    return {
+        name: value + 0.0 if type(value) is float and value - value == 0.0 else _field(name, value, time)
+        for name, value in fields.items()
+    }
+
+
+def _check_field_names(names: tuple[str, ...], time: int) -> None:
+    if not _are_field_names(names):
+        wrong = next(name for name in names if not _is_field_name(name))
+        raise StoreRejected(f"the field point at {time}: {wrong!r} is not a field name (letters, digits and _)")
+
+
+@lru_cache(maxsize=256)
+def _are_field_names(names: tuple[str, ...]) -> bool:
+    return all(map(_is_field_name, names))
+
+
 @lru_cache(maxsize=1024)
 def _is_field_name(name: str) -> bool:
     # A field called time would hide the point's own.
@@ -138,8 +156,6 @@ def _is_field_name(name: str) -> bool:
 
 
 def _field(name: str, value: object, time: int) -> float | str | bool:
-    if not _is_field_name(name):
-        raise StoreRejected(f"the field point at {time}: {name!r} is not a field name (letters, digits and _)")
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):

@@ -9,11 +9,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import msgpack
+import msgspec
 
 from cenergyd.readings.checks import LATEST
 from cenergyd.readings.merging import merged_reading
-from cenergyd.readings.model import Reading, new_reading
+from cenergyd.readings.model import Reading
 
 CACHED_SECONDS = 4 * 3600
 """Readings of this many seconds before the newest one are cached: the jobs read two hours before the hour that has ended."""
@@ -34,6 +34,9 @@ class Unknown:
 UNKNOWN = Unknown()
 
 
+_ENCODER, _DECODER = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(list[Reading])
+
+
 class _Block(NamedTuple):
     first: int
     last: int
@@ -41,11 +44,11 @@ class _Block(NamedTuple):
     packed: bytes
 
     def readings(self) -> list[Reading]:
-        return list(map(new_reading, msgpack.unpackb(self.packed, use_list=False)))
+        return _DECODER.decode(self.packed)
 
 
 def _packed(readings: Sequence[Reading]) -> _Block:
-    return _Block(readings[0].time, readings[-1].time, len(readings), msgpack.packb(readings))
+    return _Block(readings[0].time, readings[-1].time, len(readings), _ENCODER.encode(readings))
 
 
 class RecentSeries:

@@ -63,26 +63,34 @@ def power_lines(readings: Sequence[Reading], longest: int) -> list[Line]:
     :param readings: ascending in time; those without P only count for the usual interval.
     :param longest: a longer pause is always a gap, s.
     """
-    times = [reading.time for reading in readings]
-    usual = usual_intervals(times, longest)
-    known = [
-        (index, reading[0], P)
-        for index, reading in enumerate(readings)
-        if (P := reading[1]) is not None and -MAX_VALUE <= P <= MAX_VALUE
-    ]
+    usual = usual_intervals([reading[0] for reading in readings], longest)
     lines = []
-    for (first, start, P), (last, end, Q) in pairwise(known):
-        pause = end - start
-        interval = usual[first] or 0
-        if last > first + 1:
-            interval = max(interval, usual[last - 1] or 0)
-        if pause > longest or not interval:
+    before, start, first = -1, 0, 0.0
+    for index, reading in enumerate(readings):
+        last = reading[1]
+        if last is None or not -MAX_VALUE <= last <= MAX_VALUE:
             continue
-        if pause == interval or is_regular(pause, interval):
-            lines.append(_new_line((start, end, P, Q, "measured", 0.0)))
-        elif is_bridgeable(pause, interval):
-            lines.append(_new_line((start, end, P, Q, "interpolated", 0.0)))
+        if before >= 0:
+            pause = reading[0] - start
+            # Nearly all pauses are the usual interval.
+            is_usual = index == before + 1 and pause == usual[before] and 0 < pause <= longest
+            kind: LineKind | None = "measured" if is_usual else _kind(usual, before, index, pause, longest)
+            if kind is not None:
+                lines.append(_new_line((start, reading[0], first, last, kind, 0.0)))
+        before, start, first = index, reading[0], last
     return lines
+
+
+def _kind(usual: Sequence[int | None], first: int, last: int, pause: int, longest: int) -> LineKind | None:
+    """The kind of the line over a pause between the readings at two indexes; None if there is none."""
+    interval = usual[first] or 0
+    if last > first + 1:
+        interval = max(interval, usual[last - 1] or 0)
+    if pause > longest or not interval:
+        return None
+    if pause == interval or is_regular(pause, interval):
+        return "measured"
+    return "interpolated" if is_bridgeable(pause, interval) else None
 
 
 def gaps_between(readings: Sequence[Reading], lines: Sequence[Line]) -> list[Gap]:

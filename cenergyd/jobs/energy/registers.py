@@ -89,10 +89,10 @@ def register_pairs(
     """
     found: list[Pair] = []
     for (first, before), (last, after) in pairwise(_with_registers(readings, window)):
-        between = readings[first + 1 : last]
-        if between and (len(between) > MAX_MISSING or after.time - before.time > 2 * longest):
+        missing = last - first - 1
+        if missing and (missing > MAX_MISSING or after.time - before.time > 2 * longest):
             continue
-        if not crosses(before.time, after.time, scaled):
+        if not scaled or not crosses(before.time, after.time, scaled):
             found.append((before, after))
     return found
 
@@ -143,16 +143,18 @@ def step_by_highest_power(pair: Pair, highest: float) -> Step | None:
 def known_steps(steps: Sequence[Step], lines: Sequence[Line]) -> list[Step]:
     """The steps over times for which power is known throughout; both ascending."""
     runs: list[list[int]] = []
+    run_end: int | None = None
     for line in lines:
-        if runs and runs[-1][1] == line.start:
-            runs[-1][1] = line.end
+        start, end = line[0], line[1]
+        if start == run_end:
+            runs[-1][1] = run_end = end
         else:
-            runs.append([line.start, line.end])
+            runs.append([start, run_end := end])
     found, index = [], 0
     for step in steps:
-        while index < len(runs) and runs[index][1] < step.end:
+        while index < len(runs) and runs[index][1] < step[1]:
             index += 1
-        if index < len(runs) and runs[index][0] <= step.start:
+        if index < len(runs) and runs[index][0] <= step[0]:
             found.append(step)
     return found
 
@@ -181,8 +183,8 @@ def counted(steps: Sequence[Step], lines: Sequence[Line], within: Window) -> Cou
 def _step(before: Reading, after: Reading, highest: float) -> Step | None:
     seconds = max(after.time - before.time, PLAUSIBLE_SECONDS)
     cap = max(PLAUSIBLE_FACTOR * highest * seconds / 3600, LEAST_PLAUSIBLE)
-    net = net_advance(before.E_net, after.E_net, cap)
     if before.E_import is None or after.E_import is None:
+        net = net_advance(before.E_net, after.E_net, cap)
         return None if net is None else Step(before.time, after.time, None, None, net)
     imported = register_advance(before.E_import, after.E_import, cap)
     if imported is None:
@@ -190,6 +192,7 @@ def _step(before: Reading, after: Reading, highest: float) -> Step | None:
     if before.E_export is not None and after.E_export is not None:
         exported = register_advance(before.E_export, after.E_export, cap)
         return None if exported is None else Step(before.time, after.time, imported, exported, None)
+    net = net_advance(before.E_net, after.E_net, cap)
     return Step(before.time, after.time, imported, None if net is None else max(0.0, imported - net), None)
 
 

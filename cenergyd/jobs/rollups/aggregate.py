@@ -20,6 +20,7 @@ from cenergyd.readings.signs import SIGNED
 
 CHANNELS = ("P", "Q", "L1_V")
 """Channels that are aggregated: kW, kvar, V."""
+_COLUMNS = {channel: Reading._fields.index(channel) for channel in CHANNELS}
 
 FACTOR_SLACK = 1e-6
 """How far a stored power factor may differ from that of its P and Q; it is rounded to 9 decimals."""
@@ -74,7 +75,8 @@ class ReadingColumns:
         self._is_missing_meter = series.endswith(f"_{MISSING_METER}")
         self.times: list[int] = []
         """The times of all readings, ascending."""
-        self._channels: dict[str, tuple[list[int], list[float]]] = {channel: ([], []) for channel in CHANNELS}
+        # Where every reading has a channel, its times are the list of all times.
+        self._channels: dict[str, tuple[list[int], list[float]]] = {channel: (self.times, []) for channel in CHANNELS}
         self._estimates: list[int] = []
         self._pf_times: list[int] = []
         self._pf_P: list[float] = []
@@ -84,14 +86,41 @@ class ReadingColumns:
 
     def add(self, readings: Sequence[Reading]) -> None:
         """Add readings, ascending in time and later than those before."""
-        self.times += [reading[0] for reading in readings]
-        for channel, (times, values) in self._channels.items():
-            at = Reading._fields.index(channel)
-            known = [(r[0], value) for r in readings if (value := r[at]) is not None and -LARGEST <= value <= LARGEST]
-            times += [time for time, _ in known]
-            values += [value for _, value in known]
+        if not readings:
+            return
+        new = [reading[0] for reading in readings]
+        complete = {channel: self._add_channel(channel, new, readings) for channel in CHANNELS}
+        self.times += new
+        if complete["P"] and complete["Q"] and not self._is_missing_meter and not any(r[5] for r in readings):
+            self._pf_times += new
+            self._pf_P += [reading[1] for reading in readings]  # type: ignore[misc]
+            self._pf_Q += [reading[4] for reading in readings]  # type: ignore[misc]
+            self._pf_estimated += [0.0] * len(new)
+            return
         for reading in readings:
             self._add_power(reading)
+
+    def _add_channel(self, channel: str, new: list[int], readings: Sequence[Reading]) -> bool:
+        """Add a channel of readings at new times. Whether all of them have it."""
+        times, values = self._channels[channel]
+        column = [reading[_COLUMNS[channel]] for reading in readings]
+        complete = None not in column and min(column) >= -LARGEST and max(column) <= LARGEST  # type: ignore[type-var, operator]
+        if complete:
+            values += column  # type: ignore[arg-type]
+            if times is not self.times:
+                times += new
+            return True
+        if times is self.times:
+            times = list(times)
+            self._channels[channel] = times, values
+        known = [
+            (time, value)
+            for time, value in zip(new, column, strict=True)
+            if value is not None and -LARGEST <= value <= LARGEST
+        ]
+        times += [time for time, _ in known]
+        values += [value for _, value in known]
+        return False
 
     def _add_power(self, reading: Reading) -> None:
         time, P, estimated = reading[0], reading[1], reading[5]
@@ -116,19 +145,22 @@ class ReadingColumns:
 
     def part(self, start: int, end: int) -> PartialRollup | None:
         """The aggregates of the readings with ``start <= time < end``; None if there are none."""
-        count = bisect_left(self.times, end) - bisect_left(self.times, start)
-        if not count:
+        since, until = bisect_left(self.times, start), bisect_left(self.times, end)
+        if since == until:
             return None
         stats = {}
         for channel, (times, values) in self._channels.items():
-            inside = values[bisect_left(times, start) : bisect_left(times, end)]
+            if times is self.times:
+                inside = values[since:until]
+            else:
+                inside = values[bisect_left(times, start) : bisect_left(times, end)]
             if inside:
                 stats[channel] = stat(len(inside), fsum(inside), min(inside), max(inside))
         first, last = bisect_left(self._pf_times, start), bisect_left(self._pf_times, end)
         pf_P, pf_Q = fsum(self._pf_P[first:last]), fsum(self._pf_Q[first:last])
         estimated = bisect_left(self._estimates, end) > bisect_left(self._estimates, start)
         return PartialRollup(
-            count, estimated, stats, pf_P, pf_Q, power_factor(pf_P, pf_Q), fsum(self._pf_estimated[first:last])
+            until - since, estimated, stats, pf_P, pf_Q, power_factor(pf_P, pf_Q), fsum(self._pf_estimated[first:last])
         )
 
 

@@ -46,7 +46,9 @@ def _reading_line(series: str, reading: Reading) -> str | None:
 def point_lines(series: str, points: Iterable[FieldPoint]) -> Iterator[str]:
     """Line protocol of checked field points (:func:`~cenergyd.readings.checks.storable_points`)."""
     for point in points:
-        fields = ",".join(f"{name}={_field_text(value)}" for name, value in point.fields.items())
+        fields = ",".join(
+            [f"{n}={v!r}" if type(v) is float else f"{n}={_field_text(v)}" for n, v in point.fields.items()]
+        )
         yield f"{series} {fields} {point.time}"
 
 

@@ -90,7 +90,7 @@ def test_the_ini_names_classes() -> None:
     assert table.for_unknown is None
 
 
-def test_who_wants_the_old_behaviour_names_a_layout() -> None:
+def test_unknown_meters_can_be_read_by_a_named_layout() -> None:
     assert LayoutTable({}, "veris-e5x").for_unknown is VERIS
     assert LayoutTable({"mine": Section((), P="20")}, "mine").for_unknown == Layout.of("mine", P=20)
     with pytest.raises(ValueError, match=r"unknown_meters: 'veris' is neither hold nor one of veris-e5x"):

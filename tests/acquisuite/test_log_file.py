@@ -253,7 +253,7 @@ def test_times_that_are_none(time: str) -> None:
     assert sum(log.skipped.values()) == 1
 
 
-def test_one_bad_row_never_costs_the_good_ones() -> None:
+def test_a_bad_row_does_not_affect_the_good_ones() -> None:
     rows = [
         "rubbish",
         row("1,1,230,0"),
@@ -284,7 +284,7 @@ def test_repeats_and_disorder() -> None:
     assert (log.duplicates, log.rows) == (1, 3)
 
 
-def test_a_line_without_end_costs_bounded_memory_and_itself_only() -> None:
+def test_a_very_long_line_takes_bounded_memory_and_only_it_is_lost() -> None:
     good = (row("1,1,230,0") + "\n").encode()
     log = read(good + b"9" * 3_000_000 + b"\n" + good.replace(b"18:30", b"18:31"), limit=1 << 23)
     assert [r.time for r in log.readings] == [T0, T0 + 60]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
+from tests.browser.actions import Site
 from tests.browser.chrome import DESKTOP, complaints, open_chrome, set_size, set_theme
 from tests.browser.known_sites import known_sites  # noqa: F401 - a fixture
-from tests.browser.people import Site
 from tests.browser.rich_site import rich  # noqa: F401 - a fixture
 from tests.daemon_process import RunningDaemon
 

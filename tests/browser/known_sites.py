@@ -14,7 +14,7 @@ from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.times import device_time
 from cenergyd.documents.kinds import DERIVATION, LOGGER, METER, REJECTED
 from cenergyd.readings.model import Reading
-from tests.browser.people import Site, minutes
+from tests.browser.actions import Site, minutes
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.device import PASSWORD, acknowledged, wait_for
 

@@ -8,10 +8,10 @@ import pytest
 
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.times import device_time
-from tests.browser.people import Site, minutes
+from tests.browser.actions import Site, minutes
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.device import PASSWORD, acknowledged
-from tests.web.pages.test_more_pages import TARIFF
+from tests.web.pages.test_customer_pages import TARIFF
 
 LOOPNAME = "LOOPNAME=<img src=x onerror='window.pwned=9'>"
 

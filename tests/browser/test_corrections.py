@@ -9,9 +9,9 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
+from tests.browser.actions import Site, minutes, press, sign_in, text, until
 from tests.browser.chrome import complaints
-from tests.browser.people import Site, minutes, press, sign_in, text, until
-from tests.browser.test_looks import look
+from tests.browser.test_appearance import look
 from tests.daemon_process import RunningDaemon
 
 IN_GAP = """

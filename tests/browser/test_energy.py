@@ -10,8 +10,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
 from cenergyd.readings.model import Reading
+from tests.browser.actions import Site, new_page, sign_in, text, until
 from tests.browser.chrome import PHONE, axe, complaints, open_chrome, set_size
-from tests.browser.people import Site, new_page, sign_in, text, until
 from tests.daemon_process import RunningDaemon
 
 DAY = date(2026, 6, 17)
@@ -96,7 +96,7 @@ def test_a_swipe_shows_the_day_before(
     assert same_document(browser)
 
 
-def test_where_the_daemon_is_gone_no_other_figures_stand_in(
+def test_without_the_daemon_no_figures_of_another_period_are_shown(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, farm: str
 ) -> None:
     sign_in(browser, daemon, operator_token)

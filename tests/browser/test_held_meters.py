@@ -11,8 +11,8 @@ from selenium.webdriver.support.ui import Select
 
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.times import device_time
-from tests.browser.people import Site, sign_in, text, until
-from tests.browser.test_looks import look
+from tests.browser.actions import Site, sign_in, text, until
+from tests.browser.test_appearance import look
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.device import PASSWORD, acknowledged
 

@@ -8,8 +8,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from cenergyd.acquisuite import encode
+from tests.browser.actions import Site, minutes, sign_in, text, until
 from tests.browser.chrome import complaints
-from tests.browser.people import Site, minutes, sign_in, text, until
 from tests.daemon_process import RunningDaemon, raw_post
 
 PROBES = (

@@ -12,9 +12,9 @@ import attrs
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from tests.browser.actions import Site, enter, minutes, press, sign_in, text, until
 from tests.browser.chrome import complaints
-from tests.browser.people import Site, enter, minutes, press, sign_in, text, until
-from tests.browser.test_looks import look
+from tests.browser.test_appearance import look
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, upload, wait_for
 

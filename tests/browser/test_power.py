@@ -12,8 +12,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
+from tests.browser.actions import Site, minutes, press, sign_in, text, until
 from tests.browser.chrome import PHONE, complaints, set_size
-from tests.browser.people import Site, minutes, press, sign_in, text, until
 from tests.daemon_process import RunningDaemon
 
 

@@ -7,14 +7,14 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from tests.browser.actions import Site, fill, minutes, new_page, press, sign_in, text, tile, until, value
 from tests.browser.chrome import complaints
-from tests.browser.people import Site, fill, minutes, new_page, press, sign_in, text, tile, until, value
-from tests.browser.test_looks import picture
+from tests.browser.test_appearance import picture
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD, upload
 
 
-def test_from_nothing_to_the_third_curve(
+def test_from_an_empty_form_to_the_third_curve(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
 ) -> None:
     assert upload(daemon, site.serial, "1", minutes(2.0, 5))[0] == 401

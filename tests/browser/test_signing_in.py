@@ -7,9 +7,9 @@ import re
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from tests.browser.actions import Site, enter, fill, press, sign_in, text, until
 from tests.browser.chrome import complaints
-from tests.browser.people import Site, enter, fill, press, sign_in, text, until
-from tests.browser.test_looks import look
+from tests.browser.test_appearance import look
 from tests.daemon_process import RunningDaemon
 
 
@@ -74,7 +74,7 @@ def test_a_customer_sees_only_their_own(browser: webdriver.Chrome, daemon: Runni
         assert all(refused(complaint) for complaint in complaints(browser))
 
 
-def test_an_operator_lets_somebody_in_and_out_again(
+def test_an_operator_creates_and_revokes_a_token(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
 ) -> None:
     own = site.register(load="1", solar="2")

@@ -9,10 +9,10 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from tests.browser.actions import sign_in, text, until
 from tests.browser.chrome import DESKTOP, PHONE, axe, set_size, set_theme
 from tests.browser.known_sites import States, called
-from tests.browser.people import sign_in, text, until
-from tests.browser.test_looks import picture
+from tests.browser.test_appearance import picture
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -36,7 +36,7 @@ def test_the_first_words_of_a_site_are_its_state(theme: str, browser: webdriver.
     assert faults == []
 
 
-def test_the_list_of_sites_has_troubles_first_and_each_state_to_bookmark(
+def test_the_list_of_sites_shows_problems_first_and_has_a_link_for_each_state(
     browser: webdriver.Chrome, known_sites: States
 ) -> None:
     daemon, token, sites = known_sites

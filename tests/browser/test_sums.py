@@ -8,8 +8,8 @@ from pathlib import Path
 
 from selenium import webdriver
 
+from tests.browser.actions import Site, fill, minutes, press, sign_in, text, tile, until
 from tests.browser.chrome import complaints
-from tests.browser.people import Site, fill, minutes, press, sign_in, text, tile, until
 from tests.daemon_process import RunningDaemon
 
 

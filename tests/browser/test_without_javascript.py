@@ -9,8 +9,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from tests.browser.actions import Site, fill, minutes, press, sign_in, text, tile, until, value
 from tests.browser.chrome import open_chrome
-from tests.browser.people import Site, fill, minutes, press, sign_in, text, tile, until, value
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD
 

@@ -205,7 +205,7 @@ def test_plugins_lists_the_built_in_ones(here: Here) -> None:
 
 
 @pytest.mark.usefixtures("databases")
-def test_a_customers_life(tmp_path: Path) -> None:
+def test_a_customer_is_added_changed_and_removed(tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("hunter2\n")
     added = cenergyd(
         tmp_path, *quick("customers", "add", "--name", "Café", "--facility", "001", "--solar", "2"),
@@ -237,7 +237,7 @@ def test_a_customers_life(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("databases")
-def test_problems_of_a_customer_are_noted(tmp_path: Path) -> None:
+def test_problems_of_a_customer_are_reported(tmp_path: Path) -> None:
     result = cenergyd(tmp_path, "customers", "add", "--no-password", "--facility", "1")
     assert result.returncode == 0
     assert "note: load: two of the three meters are needed" in result.stderr
@@ -272,7 +272,7 @@ def test_migrate_of_the_embedded_store(tmp_path: Path) -> None:
     assert "up to date" in result.stdout
 
 
-def test_the_reader_of_our_output_may_leave(tmp_path: Path) -> None:
+def test_a_closed_output_pipe_is_no_error(tmp_path: Path) -> None:
     command = f"{shlex.quote(sys.executable)} -m cenergyd check --print-defaults | head -1"
     result = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False

@@ -65,7 +65,7 @@ def started(folder: Path, *words: str, **environment: str) -> subprocess.Popen[s
     )  # fmt: skip
 
 
-def test_a_service_managers_view_of_a_life(tmp_path: Path, manager: Manager) -> None:
+def test_the_service_manager_is_notified_of_start_reload_and_stop(tmp_path: Path, manager: Manager) -> None:
     (tmp_path / "my.ini").write_text("[logging]\nformat = json\n")
     process = started(
         tmp_path, "run", "--config", "my.ini", "--port", "0", "--state", "var",
@@ -101,7 +101,7 @@ def test_a_service_managers_view_of_a_life(tmp_path: Path, manager: Manager) -> 
     assert said[-1] == "stopped"
 
 
-def test_ctrl_c_is_a_clean_end_too(tmp_path: Path, manager: Manager) -> None:
+def test_ctrl_c_is_a_clean_stop(tmp_path: Path, manager: Manager) -> None:
     process = started(tmp_path, "run", "--port", "0", "--state", "var", NOTIFY_SOCKET=manager.address)
     try:
         manager.wait_for("READY=1")
@@ -211,7 +211,7 @@ def test_the_real_log_is_replayed_once(daemon: RunningDaemon) -> None:
     assert again.stdout == "0 log files uploaded, 1 acknowledged before, 0 config files\n"
 
 
-def test_backfill_derives_again_what_was_taken_away(daemon: RunningDaemon) -> None:
+def test_backfill_derives_deleted_readings_again(daemon: RunningDaemon) -> None:
     target = f"{daemon.url}/consume"
     assert daemon.run("simulate", "--url", target, "--days", "0.1", "--report", "r", "--register").returncode == 0
     assert daemon.run("simulate", "--check", "r", "--wait", "60").returncode == 0

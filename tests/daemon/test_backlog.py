@@ -28,7 +28,7 @@ def test_endpoints(given: str, used: str) -> None:
     assert with_backlog(given) == used
 
 
-def test_a_burst_of_connections_waits_for_nobody_to_accept_it() -> None:
+def test_a_burst_of_connections_is_queued_by_the_kernel() -> None:
     """Nothing is accepted here, as the reactor does not run: each connection is one that the kernel keeps."""
     listening = serverFromString(reactor, with_backlog("tcp:0:interface=127.0.0.1")).listen(
         Factory.forProtocol(Protocol)

@@ -56,7 +56,7 @@ def test_built_ins_come_by_entry_points() -> None:
     assert not any(info.problem for info in ours.values())
 
 
-def test_a_third_partys_comes_too_and_first_if_it_says_so(installed: Any) -> None:
+def test_third_party_plugins_are_loaded_and_tryfirst_is_respected(installed: Any) -> None:
     installed("late", DERIVE.format(options="(trylast=True)", arguments="customer"))
     installed("early", DERIVE.format(options="(tryfirst=True)", arguments="role"))
     manager = build_plugin_manager()
@@ -125,7 +125,7 @@ def test_a_required_one_that_is_not_there_stops_the_start(installed: Any) -> Non
     build_plugin_manager(settings(plugins__required="solar load"))
 
 
-def test_nobody_takes_a_built_ins_name(installed: Any) -> None:
+def test_a_plugin_cannot_take_the_name_of_a_built_in_one(installed: Any) -> None:
     installed("impostor", "1 / 0", plugin="solar")
     manager = build_plugin_manager()
     assert "solar" in names(manager)

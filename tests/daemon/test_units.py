@@ -67,7 +67,7 @@ def settings(unit: str) -> dict[str, list[str]]:
     return found
 
 
-def test_both_services_are_closed_alike() -> None:
+def test_both_services_are_hardened_alike() -> None:
     one, many = map(settings, SERVICES)
     differ = {"Description", "After", "Requires", "ExecStart", "Sockets", "User"}
     assert {k: v for k, v in one.items() if k not in differ} == {k: v for k, v in many.items() if k not in differ}

@@ -216,12 +216,12 @@ class Site:
         return body_of(self.customers[customer_id].derivation)
 
     def tick(self, seconds: float = 300) -> None:
-        """One look for work, with so much time as it needs at most."""
+        """One pass of the service; at most ``seconds`` pass on the clock."""
         settle(self.clock, self.service.tick(), seconds)
 
 
 def settle(clock: Clock, work: Coroutine[Any, Any, T], seconds: float = 300) -> T:
-    """Run to its end, time passing as needed."""
+    """The result of ``work``; the clock advances until it ends, at most ``seconds``."""
     results: list[Any] = []
     Deferred.fromCoroutine(work).addBoth(results.append)
     step = 0.05

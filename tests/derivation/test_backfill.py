@@ -1,4 +1,4 @@
-"""Deriving a range on purpose: by the daemon, watched; and without one."""
+"""Backfill: by the daemon, with its progress shown, and without a daemon."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def assert_same(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_whole_play_of_a_void_range(stores: Pair) -> None:
+async def test_a_void_range_from_correction_to_undo(stores: Pair) -> None:
     _, opened = stores
     customer = await a_site(opened)
     serial = customer.logger_serial_number
@@ -202,7 +202,7 @@ async def test_all_results_are_those_of_the_corrected_readings(stores: Pair, wan
 
 
 @pytest_twisted.ensureDeferred
-async def test_late_readings_of_a_shifted_range_are_derived_where_they_come_to_be(stores: Pair) -> None:
+async def test_late_readings_of_a_shifted_range_are_derived_at_their_new_times(stores: Pair) -> None:
     _, opened = stores
     customer = await a_site(opened)
     serial = customer.logger_serial_number

@@ -71,7 +71,7 @@ def rows(start: int, P: float) -> list[Reading]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_theft(stores: tuple[Settings, Stores]) -> None:
+async def test_a_customer_cannot_take_over_anothers_logger(stores: tuple[Settings, Stores]) -> None:
     settings, opened = stores
     thief = await add_customer(opened.customers, opened.readings, Customer(id="", load="1", solar="2", logger_serial_number=OWN), NOW)  # fmt: skip
     # Names a logger that has stored nothing, back-dated, and returns to the own one.

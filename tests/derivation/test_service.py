@@ -42,7 +42,7 @@ def sharing(here: Site) -> DerivationService:
 
 
 class Plugin:
-    """Returns for one customer whatever a test sets."""
+    """A plugin that returns for one customer what the test sets."""
 
     def __init__(self, customer_id: str, answer: Any) -> None:
         self.customer_id = customer_id
@@ -71,7 +71,7 @@ def test_two_meters_make_three() -> None:
     assert here.service.status.derived_readings == 3
 
 
-def test_the_jobs_hear_of_it_after_it_is_written() -> None:
+def test_jobs_are_notified_after_the_write() -> None:
     here = site(customer(), tolerance_seconds="30")
     both(here, "a", minutes(3))
     here.tick()
@@ -88,7 +88,7 @@ def test_nothing_to_derive_but_jobs_to_do(fields: dict[str, str]) -> None:
     assert here.documents.kept == {}
 
 
-def test_live_views_hear_of_computed_readings_that_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_views_are_notified_of_changed_computed_readings(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (backlog, batch):
         monkeypatch.setattr(module, "CHUNK_READINGS", 100)
     here = site(customer("a"), customer("b"))
@@ -197,7 +197,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_plugin_costs_its_own_customer_one_try(name: str, logged: list[dict[str, Any]]) -> None:
+def test_a_failing_plugin_affects_only_its_own_customer(name: str, logged: list[dict[str, Any]]) -> None:
     plugin = Plugin("bad", BAD[name])
     here = site(customer("bad"), *(customer(f"good{i}") for i in range(5)), extra=[("their-own", plugin)])
     for key in here.customers:

@@ -103,7 +103,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def site(scene: Scene) -> Iterator[str]:
     """A customer as the front end adds one, with a password in clear text that the daemon hashes at the first upload.
 
-    And the daemon is never restarted.
+    At the end the daemon must be the same process: it was not restarted.
     """
     assert scene.daemon.process is not None
     before = scene.daemon.process.pid

@@ -225,7 +225,7 @@ HOARDED = {
 
 @pytest.mark.parametrize("addresses", [1, 8], ids=["of one address", "of all"])
 @pytest.mark.parametrize("kind", HOARDED)
-def test_who_hoards_connections_locks_out_no_logger_behind_the_same_address(
+def test_many_connections_from_an_address_lock_out_no_logger_behind_it(
     patient: RunningDaemon, kind: str, addresses: int
 ) -> None:
     """Carrier NAT: the attacker's connections fill the address's share, and loggers behind it upload all the same, as often as they come."""

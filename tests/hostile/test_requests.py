@@ -217,7 +217,7 @@ def test_broken_chunks_end_the_connection(daemon: RunningDaemon, chunk: bytes) -
         "..%5c..%5cetc%5cpasswd", "%00/etc/passwd", "/etc/passwd", "%252e%252e%252fetc%252fpasswd", "..%c0%af..%c0%afetc/passwd",
     ],
 )  # fmt: skip
-def test_paths_lead_nowhere_else(daemon: RunningDaemon, base: str, path: str) -> None:
+def test_no_path_leads_outside(daemon: RunningDaemon, base: str, path: str) -> None:
     answer = exchange(daemon, f"GET {base}{path} HTTP/1.0\r\n\r\n".encode())
     assert b"root:" not in answer
     assert 300 <= status_of(answer) < 500 or path.startswith("%00"), answer[:200]
@@ -312,7 +312,7 @@ def test_a_body_to_any_other_path_is_small(daemon: RunningDaemon, path: str) -> 
     )
 
 
-def test_nothing_of_all_this_was_stored_nor_filled_the_memory(daemon: RunningDaemon) -> None:
+def test_hostile_requests_stored_nothing_and_did_not_fill_the_memory(daemon: RunningDaemon) -> None:
     """Last in the file: what the daemon holds after everything above."""
     still_serves(daemon, SERIAL)
     found, _ = stored(daemon, [f"{SERIAL}_1"])

@@ -82,7 +82,7 @@ def test_what_could_not_be_written_is_tried_again(monkeypatch: pytest.MonkeyPatc
     assert here.shown() == 1.0
 
 
-def test_the_rhythm_of_a_logger_is_learnt_over_restarts() -> None:
+def test_the_upload_interval_is_learned_across_restarts() -> None:
     here = Place()
     for _ in range(4):
         here.upload(1.0)
@@ -140,7 +140,7 @@ def test_rejected_serials_outlast_a_store_that_is_down() -> None:
     }
 
 
-def test_two_daemons_that_hear_of_one_logger_keep_what_both_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_daemons_with_uploads_of_one_logger_keep_what_both_received(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Place()
     other = LoggerActivity(here.documents, here.clock)  # type: ignore[arg-type]
     other.uploaded("A00", "192.0.2.1", "Roof")

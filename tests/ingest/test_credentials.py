@@ -196,7 +196,7 @@ async def hashed(rig: Rig, number: int) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_guesses_are_slowed_and_a_right_one_from_the_same_address_waits_its_turn_only(rig):
+async def test_wrong_passwords_are_slowed_and_a_right_one_from_the_same_address_is_accepted(rig):
     customer = await rig.add()
     await rig.wrong(3)
     hashes = rig.checker.hashes
@@ -275,7 +275,7 @@ async def test_networks_are_counted_as_one_subscriber_has_them(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_guesses_at_the_same_time_are_not_free(rig, monkeypatch):
+async def test_concurrent_wrong_passwords_count(rig, monkeypatch):
     await rig.add()
     monkeypatch.setattr(module, "HASH_THREADS", 1)
     rig.make()
@@ -291,7 +291,7 @@ async def test_guesses_at_the_same_time_are_not_free(rig, monkeypatch):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_crowd_of_guesses_is_answered_whole_and_leaves_the_way_free(rig, monkeypatch):
+async def test_many_wrong_passwords_at_once_are_all_answered_and_block_nobody(rig, monkeypatch):
     """Once the first few have failed, hundreds that wait take turns or are refused, one after the other."""
     await rig.add()
     monkeypatch.setattr(module, "HASH_THREADS", 1)

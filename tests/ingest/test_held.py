@@ -143,9 +143,7 @@ async def test_a_doubtful_description_is_reported_and_a_person_decides(intake: I
 
 @pytest.mark.parametrize("fields", [{"MODBUSDEVICECLASS": "17"}, {}])
 @pytest_twisted.ensureDeferred
-async def test_a_device_that_measures_no_power_is_kept_and_not_nagged_about(
-    intake: Intake, fields: dict[str, str]
-) -> None:
+async def test_logs_of_a_device_without_power_are_held_and_not_reported(intake: Intake, fields: dict[str, str]) -> None:
     if not fields:
         await intake.config(WATER)
     assert accepted(await intake.rows({NOW: (7, 1.5, 0)}, **fields))
@@ -276,7 +274,7 @@ async def test_xml_devices_without_names_are_held(intake: Intake) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_person_says_that_it_is_no_power_meter(intake: Intake) -> None:
+async def test_a_meter_can_be_marked_as_not_a_power_meter(intake: Intake) -> None:
     await intake.rows({NOW: (1, 2, 3)})
     await intake.meters.dismiss(f"{SERIAL}_1", True)
     await intake.rows({NOW + 60: (1, 2, 3)})

@@ -183,7 +183,7 @@ def test_what_was_computed_from_readings_that_may_be_gone_stays() -> None:
 
 
 @pytest.mark.parametrize("answer", [_raises, _raises_later, lambda *_: Deferred()])
-def test_a_bad_job_is_tried_again_alone(answer: Any, logged: list[dict[str, Any]]) -> None:
+def test_a_failed_job_is_repeated_alone(answer: Any, logged: list[dict[str, Any]]) -> None:
     bad, good = Job(answer), Job()
     here = place(customer(), jobs={"bad": bad, "good": good})
     here.mark("a", START, START + 60)
@@ -203,7 +203,7 @@ def test_a_bad_job_is_tried_again_alone(answer: Any, logged: list[dict[str, Any]
     assert here.kept == []
 
 
-def test_failures_join_their_windows_and_are_retried_ever_more_seldom(logged: list[dict[str, Any]]) -> None:
+def test_failed_windows_are_joined_and_retried_at_growing_intervals(logged: list[dict[str, Any]]) -> None:
     bad = Job(_raises)
     here = place(customer(), jobs={"bad": bad})
     here.mark("a", START + 600, START + 660)
@@ -227,7 +227,7 @@ def test_failures_join_their_windows_and_are_retried_ever_more_seldom(logged: li
     assert bad.windows[-1] == ("a", START, START + 661)
 
 
-def test_a_job_that_hangs_for_everybody_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_hangs_for_every_customer_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "CONCURRENT_CUSTOMERS", 4)
     hanging, good = Job(lambda *_: Deferred()), Job()
     names = [f"c{i:02}" for i in range(40)]
@@ -247,7 +247,7 @@ def test_a_job_that_hangs_for_everybody_is_left_alone_for_a_while(monkeypatch: p
     assert {name for name, *_ in hanging.windows} == set(names)
 
 
-def test_a_store_that_is_down_is_nobodys_fault(logged: list[dict[str, Any]]) -> None:
+def test_an_outage_of_a_store_is_no_failure_of_a_job(logged: list[dict[str, Any]]) -> None:
     async def down(*_: Any) -> None:
         raise StoreUnavailable("connection refused")
 
@@ -268,7 +268,7 @@ def test_a_store_that_is_down_is_nobodys_fault(logged: list[dict[str, Any]]) -> 
     assert here.queue.pending == {}
 
 
-def test_a_store_that_goes_down_under_a_crowd_loses_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_during_many_jobs_loses_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the first has found out, all others end at once, one after the other."""
     monkeypatch.setattr(service, "BATCH_CUSTOMERS", 500)
     monkeypatch.setattr(service, "CONCURRENT_CUSTOMERS", 2)

@@ -12,7 +12,7 @@ from tests.jobs.site import LOAD, SOLAR, UTILITY, run, store_with
 
 
 class Noting(MemoryReadingStore):
-    """Notes which series it was asked for."""
+    """Records which series were read."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ FREEZER = AlertRuleType("freezer", "Freezer too warm", "It is warmer than this."
 
 
 class Plugin:
-    """Returns the verdicts that a test sets."""
+    """A plugin that returns the verdicts that the test sets."""
 
     kind = "freezer"
 

@@ -103,7 +103,7 @@ async def test_once_a_month_by_mail(world: World, mailbox: Mailbox, sender: Outb
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_crash_before_it_is_noted_shows_nobody_twice(
+async def test_a_crash_before_it_is_recorded_sends_the_summary_only_once(
     world: World, mailbox: Mailbox, sender: OutboxService
 ) -> None:
     customer = await world.customer(WANTED)

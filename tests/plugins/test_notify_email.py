@@ -177,7 +177,7 @@ async def test_tls_from_the_first_byte_and_plain_text(serve: Any, notification: 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 @pytest_twisted.ensureDeferred
-async def test_a_server_that_cannot_prove_who_it_is_gets_nothing(
+async def test_a_server_without_a_valid_certificate_gets_nothing(
     serve: Any, notification: Notification, security: str, tmp_path: Path
 ) -> None:
     mailbox = Mailbox()
@@ -233,7 +233,9 @@ async def test_refusals_for_now_and_for_good(serve: Any, notification: Notificat
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_cut_before_the_text_is_known_and_one_after_it_is_not(serve: Any, notification: Notification) -> None:
+async def test_a_connection_lost_before_the_text_is_a_failure_and_after_it_unknown(
+    serve: Any, notification: Notification
+) -> None:
     with pytest.raises(EmailFailed):
         await send(notification, "you@example.org", attempt(), serve(Mailbox(drop_at="MAIL")))
     mailbox = Mailbox(drop_at="TEXT")
@@ -243,7 +245,7 @@ async def test_a_cut_before_the_text_is_known_and_one_after_it_is_not(serve: Any
 
 
 @pytest_twisted.ensureDeferred
-async def test_nobody_there_nobody_speaking_and_not_set_up(
+async def test_no_server_a_silent_server_and_no_settings(
     serve: Any, notification: Notification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = serve(Mailbox())
@@ -312,7 +314,7 @@ async def test_through_the_outbox_a_greylisted_alert_arrives_once(
 
 
 @pytest_twisted.ensureDeferred
-async def test_through_the_outbox_a_mail_whose_fate_is_unknown_is_not_sent_twice(
+async def test_through_the_outbox_a_mail_whose_delivery_is_unknown_is_not_sent_twice(
     world: World, serve: Any, notification: Notification
 ) -> None:
     mailbox = Mailbox(drop_at="TEXT")

@@ -200,7 +200,7 @@ def test_a_value_beyond_what_a_meter_can_mean_is_left_out() -> None:
     assert found == Reading(10, None, 0.9)
 
 
-def test_a_shift_is_isolated_where_it_comes_to_be() -> None:
+def test_a_shift_does_not_merge_with_readings_at_its_new_times() -> None:
     readings = [Reading(time, float(time)) for time in range(0, 60, 10)]
     view = correction_map([correction(1, "shift", 0, 20, seconds=35)])
     assert [(r.time, r.P) for r in corrected(view, readings)] == [(20, 20.0), (30, 30.0), (35, 0.0), (45, 10.0)]

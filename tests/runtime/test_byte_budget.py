@@ -12,7 +12,7 @@ from cenergyd.runtime.byte_budget import SMALL, ByteBudget, KnownNetworks
 MIB = 1 << 20
 
 
-def test_a_network_gets_a_quarter_and_strangers_half() -> None:
+def test_a_network_gets_a_quarter_and_unknown_networks_half() -> None:
     budget = ByteBudget(16 * MIB)
     greedy = budget.lease("a", known=True)
     assert greedy.fits(4 * MIB)

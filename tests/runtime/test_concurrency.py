@@ -1,4 +1,4 @@
-"""A semaphore with very many waiters, and calls in progress."""
+"""The semaphore with very many waiters, and with calls in progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from cenergyd.runtime.concurrency import InProgress, Slots
 
 
-def test_a_crowd_whose_work_ends_at_once_is_served_whole() -> None:
+def test_many_waiters_whose_work_ends_at_once_are_all_served() -> None:
     slots, gate, done = Slots(1), Deferred[None](), []
     first = slots.run(lambda: gate)
     crowd = [slots.run(lambda number=number: succeed(done.append(number))) for number in range(3000)]
@@ -45,7 +45,7 @@ def test_never_more_than_its_places_and_all_get_one(places: int, at_once: list[b
     assert slots.tokens == places
 
 
-def test_whoever_waits_goes_on_when_no_call_is_in_progress() -> None:
+def test_waiters_continue_when_no_call_is_in_progress() -> None:
     calls = InProgress()
     assert Deferred.fromCoroutine(calls.ended()).called
     with calls:

@@ -130,7 +130,7 @@ class OwnAwaitable:
 
 @pytest.mark.parametrize("make", [at_once, later, OwnAwaitable])
 @pytest.mark.parametrize("error", ANYTHING, ids=repr)
-def test_whatever_a_coroutine_raises_too(
+def test_whatever_a_coroutine_raises_is_a_failure_of_its_plugin(
     error: BaseException, make: Callable[[BaseException], Awaitable[None]]
 ) -> None:
     (failure,) = settled(make(error), 5, Clock())
@@ -139,7 +139,7 @@ def test_whatever_a_coroutine_raises_too(
 
 
 @pytest.mark.parametrize("error", ANYTHING, ids=repr)
-def test_and_a_deferred(error: BaseException) -> None:
+def test_whatever_a_deferred_fails_with_is_a_failure_of_its_plugin(error: BaseException) -> None:
     deferred: Deferred[None] = Deferred()
     results = settled(deferred, 5, Clock())
     deferred.errback(error)

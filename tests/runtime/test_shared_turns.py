@@ -28,7 +28,7 @@ def started(turns: SharedTurns, done: list[str], **works: int) -> list[Deferred[
     return [Deferred.fromCoroutine(long_work(turns, name, stretches, done)) for name, stretches in works.items()]
 
 
-def test_one_stretch_a_turn_and_everybody_in_order() -> None:
+def test_one_step_per_iteration_in_order() -> None:
     clock = TurnByTurn()
     turns, done = SharedTurns(clock), list[str]()
     works = started(turns, done, a=3, b=1, c=2)
@@ -41,7 +41,7 @@ def test_one_stretch_a_turn_and_everybody_in_order() -> None:
     assert all(work.called for work in works)
 
 
-def test_who_gives_up_keeps_nobody_waiting() -> None:
+def test_a_cancelled_waiter_delays_nobody() -> None:
     clock = Clock()
     turns, done = SharedTurns(clock), list[str]()
     works = started(turns, done, a=5, b=2)

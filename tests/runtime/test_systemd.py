@@ -41,7 +41,7 @@ def test_an_abstract_address() -> None:
         assert channel.recv(1000) == b"READY=1"
 
 
-def test_the_watchdog_hears_twice_in_its_time(manager: socket.socket) -> None:
+def test_the_watchdog_is_notified_twice_per_interval(manager: socket.socket) -> None:
     clock = Clock()
     notifier = SystemdNotifier.from_environment({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "60000000"})
     loop = notifier.keep_alive(clock)

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from cenergyd.runtime.yielding import SLICE_SECONDS, CooperativeYield
 
 
-def test_it_gives_way_once_its_stretch_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_yields_after_its_time_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     elapsed = 0.0
     monkeypatch.setattr("cenergyd.runtime.yielding.perf_counter", lambda: elapsed)
     clock = Clock()

@@ -1,4 +1,4 @@
-"""How much one round of work may take on."""
+"""How many messages are sent at once."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ async def stuck(readings: list[Reading], until: int) -> list[str]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_meter_is_stuck_when_all_it_says_is_the_same_and_not_zero() -> None:
+async def test_a_meter_is_stuck_if_all_its_values_repeat_and_are_not_zero() -> None:
     end = NOON + 80 * 60
 
     def course(**channels: object) -> list[Reading]:
@@ -129,7 +129,7 @@ async def test_a_meter_is_stuck_when_all_it_says_is_the_same_and_not_zero() -> N
 
 
 @pytest_twisted.ensureDeferred
-async def test_nothing_is_said_of_a_meter_that_has_not_spoken_throughout() -> None:
+async def test_a_meter_with_missing_readings_is_not_evaluated() -> None:
     same = [Reading(NOON + n * 60, 4.2) for n in range(81)]
     end = NOON + 80 * 60
     assert await stuck(same, end) == ["breach"]

@@ -117,7 +117,7 @@ def naive_active(seen: list[WindowVerdict]) -> bool:
 
 @settings(max_examples=80)
 @given(looks, st.integers(1, 120), st.randoms(use_true_random=False))
-def test_promises_hold_for_any_course_of_things(course: list[Any], minutes: int, random: Any) -> None:
+def test_guarantees_hold_for_any_sequence_of_windows(course: list[Any], minutes: int, random: Any) -> None:
     limits = Limits(frequency=minutes * 60, fresh=7200)
     state, now, seen, sent = AlertState(), T, [], []
     for length, kinds, late in course:

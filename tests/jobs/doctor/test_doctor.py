@@ -123,7 +123,7 @@ def test_agreement_is_measured_in_bias_rms_and_share() -> None:
     assert check_agreement({role: power[role] for role in ("load", "solar")}) == []  # type: ignore[misc]
 
 
-def test_what_cannot_be_explained_is_said_without_a_guess() -> None:
+def test_unexplained_findings_are_reported_without_a_guess() -> None:
     chance = random.Random(3)
     times = range(DAYS[0], DAYS[0] + 86400, STEP)
     nonsense: dict[Role, dict[int, float]] = {role: {t: chance.uniform(-5, 5) for t in times} for role in ROLES}
@@ -131,7 +131,7 @@ def test_what_cannot_be_explained_is_said_without_a_guess() -> None:
     assert codes(findings) == ["implausible"]
 
 
-def test_a_few_readings_or_one_meter_say_nothing() -> None:
+def test_too_few_readings_or_one_meter_give_no_finding() -> None:
     site = SITES[0]
     real = truth(site, DAYS[0])
     zone = zone_of_site(site)

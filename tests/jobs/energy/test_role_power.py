@@ -1,4 +1,4 @@
-"""What is read to tell which gaps the registers may bridge: little, and each day once."""
+"""Reads that decide which gaps the registers may bridge: few, and each day once."""
 
 from __future__ import annotations
 

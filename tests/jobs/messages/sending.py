@@ -1,4 +1,4 @@
-"""Letting the outbox's service work until nothing is left to do now."""
+"""Runs the outbox's service until nothing is due."""
 
 from __future__ import annotations
 

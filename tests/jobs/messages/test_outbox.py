@@ -74,7 +74,7 @@ async def test_queued_sent_and_forgotten(world: World, notification: Notificatio
 
 
 @pytest_twisted.ensureDeferred
-async def test_known_failures_are_tried_again_ever_more_slowly_and_end_as_failed(
+async def test_known_failures_are_retried_at_growing_intervals_and_end_as_failed(
     world: World, notification: Notification
 ) -> None:
     world.recorder.answers = [RuntimeError("boom"), False, *[RuntimeError("x")] * 100]
@@ -142,7 +142,7 @@ async def test_a_crash_between_sending_and_writing_it_down(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_store_that_is_away_when_the_outcome_is_to_be_written_makes_nobody_unsure(
+async def test_an_outage_while_the_outcome_is_written_makes_no_message_unsure(
     world: World, notification: Notification
 ) -> None:
     key = await world.outbox.enqueue(notification, ONCE, world.context.now)
@@ -196,7 +196,7 @@ async def test_a_notifier_that_never_answers_is_left_and_its_late_answer_ignored
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_channel_that_no_plugin_serves_is_said_so(world: World, notification: Notification) -> None:
+async def test_a_channel_that_no_plugin_serves_is_reported(world: World, notification: Notification) -> None:
     key = await world.outbox.enqueue(notification, {"type": "pigeon", "to": "x"}, world.context.now)
     await send_due(world.service)
     delivery = await world.outbox.delivery(key)
@@ -205,7 +205,7 @@ async def test_a_channel_that_no_plugin_serves_is_said_so(world: World, notifica
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_broken_notifier_of_somebody_else_does_not_keep_messages_back(
+async def test_a_failing_notifier_of_another_channel_does_not_delay_messages(
     world: World, notification: Notification
 ) -> None:
     class Broken:
@@ -341,7 +341,7 @@ async def test_a_dead_host_does_not_delay_the_messages_of_others(world: World, n
 
 
 @pytest_twisted.ensureDeferred
-async def test_nor_does_one_customer_with_many_messages(world: World, notification: Notification) -> None:
+async def test_one_customer_with_many_messages_delays_nobody_else(world: World, notification: Notification) -> None:
     for n in range(2 * CONCURRENCY):
         note = notification._replace(id=f"many{n}", customer_id="many")
         await world.outbox.enqueue(note, {"type": "record", "url": f"http://h{n}.example/"}, world.context.now)

@@ -116,7 +116,7 @@ def test_a_customer_s_own_limit_counts_where_it_is_shorter() -> None:
     assert evaluate(own, uploaded + 1000).next_change == uploaded + 1200
 
 
-def test_a_good_site_changes_by_itself_only_when_it_falls_silent() -> None:
+def test_a_good_site_changes_without_news_only_when_its_logger_falls_silent() -> None:
     uploaded = NOW - 10
     facts = site(uploaded=uploaded)
     changes = evaluate(facts, NOW).next_change

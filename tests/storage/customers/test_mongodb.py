@@ -69,7 +69,7 @@ async def test_a_restart_heals_by_itself(own_mongo):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_frozen_server_is_down_until_it_wakes(own_mongo):
+async def test_a_frozen_server_is_down_until_it_resumes(own_mongo):
     server = own_mongo()
     store = MongoCustomerStore(MongoDatabase(reactor, f"{server.url}/shop", TIMEOUT))
     await store.open()

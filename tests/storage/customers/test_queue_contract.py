@@ -56,7 +56,7 @@ async def test_marks_widen_the_window_and_a_claim_takes_it(store, queue):
 
 
 @pytest_twisted.ensureDeferred
-async def test_nothing_is_nothing(store, queue):
+async def test_empty_lists_change_nothing(store, queue):
     await queue.mark([])
     assert await claim(queue) == []
     assert await queue.finish([]) == []

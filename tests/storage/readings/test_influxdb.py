@@ -84,7 +84,7 @@ async def patiently(store: InfluxReadingStore) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_stopped_then_back(own_influx: OwnInflux) -> None:
+async def test_a_stopped_server_is_unavailable_until_it_restarts(own_influx: OwnInflux) -> None:
     server = own_influx()
     async with opened(f"{server.url}/db", timeout_seconds=PATIENCE) as store:
         await store.write(ONE)
@@ -97,7 +97,7 @@ async def test_stopped_then_back(own_influx: OwnInflux) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_frozen_then_woken(own_influx: OwnInflux) -> None:
+async def test_a_frozen_server_is_unavailable_until_it_resumes(own_influx: OwnInflux) -> None:
     server = own_influx()
     async with opened(f"{server.url}/db") as ready:
         await ready.write(ONE)

@@ -139,7 +139,7 @@ async def filled() -> MemoryReadingStore:
 
 
 @pytest_twisted.ensureDeferred
-async def test_check_is_content_with_a_store_that_has_all() -> None:
+async def test_check_accepts_a_complete_store() -> None:
     found = await compare(read_report(report_lines({"2": LOAD, "3": SOLAR})), await filled())
     assert found.good
     assert (found.readings, found.derivable) == (10, 5)

@@ -54,7 +54,7 @@ def test_finds_logs_oldest_first_with_their_serial(folder: Path) -> None:
     assert {log.serial for log in find_logs(folder, "00AA")} == {"00AA"}
 
 
-def test_a_log_of_nobody_is_notified(tmp_path: Path) -> None:
+def test_a_log_without_a_known_logger_is_reported(tmp_path: Path) -> None:
     (tmp_path / "mb-001.log").write_bytes(b"")
     with pytest.raises(UploadError, match="--serial"):
         find_logs(tmp_path)

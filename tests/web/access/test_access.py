@@ -270,7 +270,7 @@ async def test_behind_a_tls_proxy(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_forwarded_headers_of_strangers_are_not_believed(world: World) -> None:
+async def test_forwarded_headers_of_untrusted_addresses_are_ignored(world: World) -> None:
     client = world.anybody(X_Forwarded_Proto="https")
     answer = await client.post("session", {"token": world.operator_token})
     assert "Secure" not in (answer.header("Set-Cookie") or "")

@@ -9,7 +9,7 @@ import pytest_twisted
 
 from tests.web.access.test_access import signed_in
 from tests.web.harness import Client, World
-from tests.web.pages.reading import Visitor, mount_pages
+from tests.web.pages.visitor import Visitor, mount_pages
 
 
 async def listed(client: Client, **params: str) -> list[dict[str, Any]]:

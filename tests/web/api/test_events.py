@@ -145,7 +145,7 @@ async def test_a_long_backlog_comes_in_pieces(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_everything_is_let_go(world: World) -> None:
+async def test_closed_views_release_everything(world: World) -> None:
     customer, client = await site(world)
     first, second = await opened(world, client, customer), await opened(world, client, customer)
     await second.next("status")

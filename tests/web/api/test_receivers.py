@@ -13,7 +13,7 @@ from cenergyd.hookspecs import Notification
 from cenergyd.jobs.messages import receivers
 from cenergyd.jobs.messages.outbox import MAX_SMS_PER_DAY
 from tests.web.harness import Client, Response, World
-from tests.web.pages.reading import Visitor, mount_pages
+from tests.web.pages.visitor import Visitor, mount_pages
 
 MAIL = {"type": "email", "to": "a@example.org"}
 PHONE = {"type": "sms", "to": "+15551234567"}

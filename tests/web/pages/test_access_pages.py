@@ -12,7 +12,7 @@ import pytest_twisted
 from cenergyd.errors import InvalidField
 from cenergyd.web.pages.access import end_of
 from tests.web.harness import Client, World
-from tests.web.pages.reading import Visitor, error_beside, mount_pages
+from tests.web.pages.visitor import Visitor, error_beside, mount_pages
 
 NEW_YORK = ZoneInfo("America/New_York")
 NOON = int(datetime(2026, 11, 24, 12, tzinfo=NEW_YORK).timestamp())

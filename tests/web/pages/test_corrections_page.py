@@ -9,7 +9,7 @@ import pytest_twisted
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.web.pages.corrections import wanted_of
 from tests.web.harness import World
-from tests.web.pages.reading import Visitor, error_beside, mount_pages
+from tests.web.pages.visitor import Visitor, error_beside, mount_pages
 
 SERIAL = "001EC6001433"
 START = 1_750_003_200

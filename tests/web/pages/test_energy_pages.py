@@ -20,7 +20,7 @@ from cenergyd.web.api.meter_energy import PARTS
 from cenergyd.web.pages.energy import compared, kinds_of, meter_rows, period_of
 from cenergyd.web.pages.energy_chart import HEIGHT, WIDTH, bar_parts, chart_of
 from tests.web.harness import World
-from tests.web.pages.reading import Visitor, mount_pages
+from tests.web.pages.visitor import Visitor, mount_pages
 
 SERIAL = "001EC6001433"
 

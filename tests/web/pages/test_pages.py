@@ -68,7 +68,7 @@ async def web(world: World) -> AsyncIterator[Web]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_page_is_closed_to_strangers(web: Web) -> None:
+async def test_every_page_requires_signing_in(web: Web) -> None:
     pages = Pages(web.world.context)
     customer = await web.world.customers.add(Customer(id=""))
     for route in pages.routes:

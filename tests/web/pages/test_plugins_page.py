@@ -12,7 +12,7 @@ from cenergyd.jobs.alerts.rules import alerts_of
 from cenergyd.runtime.plugin_info import PluginInfo
 from tests.plugins.test_alert_rules import FREEZER
 from tests.web.harness import Client, World
-from tests.web.pages.reading import Visitor, mount_pages
+from tests.web.pages.visitor import Visitor, mount_pages
 
 INFOS = (
     PluginInfo(name="solar", version="1", distribution="cenergyd", hooks=("cenergyd_derive",)),

@@ -8,7 +8,7 @@ import pytest_twisted
 from cenergyd.runtime.store_info import StoreInfo
 from cenergyd.web.pages.stores import size_text
 from tests.web.harness import Client, World
-from tests.web.pages.reading import Visitor, mount_pages
+from tests.web.pages.visitor import Visitor, mount_pages
 
 INFOS = (
     StoreInfo(name="customers", engine="MongoDB"),

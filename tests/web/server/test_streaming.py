@@ -75,14 +75,14 @@ class Play:
             self.others += 1
 
 
-def test_all_at_once_to_who_reads_at_once() -> None:
+def test_a_client_that_reads_at_once_gets_all_chunks() -> None:
     play = Play(slow=False)
     assert play.sending.called
     assert play.connection.sent == [b"0", b"1", b"2"]
     assert play.connection.producer is None
 
 
-def test_nothing_is_made_ahead_of_the_client_and_others_get_its_place() -> None:
+def test_no_chunk_is_computed_ahead_and_others_get_the_place() -> None:
     play = Play(slow=True)
     for number in (1, 2, 3):
         assert (len(play.connection.sent), play.connection.made) == (number, number)
@@ -94,7 +94,7 @@ def test_nothing_is_made_ahead_of_the_client_and_others_get_its_place() -> None:
     assert not play.clock.getDelayedCalls()
 
 
-def test_who_does_not_read_is_disconnected() -> None:
+def test_a_client_that_does_not_read_is_disconnected() -> None:
     play = Play(slow=True)
     failed: list[Any] = []
     play.sending.addErrback(failed.append)

@@ -14,7 +14,7 @@ from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.web.server.problems import RequestProblem
 from cenergyd.web.views.customer_service import FOREIGN_LOGGER, check_size
 from tests.web.harness import Client, World
-from tests.web.pages.reading import Visitor, mount_pages
+from tests.web.pages.visitor import Visitor, mount_pages
 
 SERIAL, OTHER, NEW = "001EC6001433", "001EC6009999", "001EC6000001"
 START = 1_750_000_200
@@ -56,11 +56,11 @@ async def by_history(client: Client, customer: Customer) -> Any:
     return await client.post(f"customers/{customer.id}/meters", body, headers=ANY)
 
 
-async def by_legacy(client: Client, customer: Customer) -> Any:
+async def by_compat(client: Client, customer: Customer) -> Any:
     return await client.post("/settings", {"solar": "3"})
 
 
-WAYS = (by_settings, by_replacing, by_history, by_legacy)
+WAYS = (by_settings, by_replacing, by_history, by_compat)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -212,11 +212,11 @@ async def serial_by_history(client: Client, customer: Customer, serial: str) -> 
     return await client.post(f"customers/{customer.id}/meters", {"logger_serial_number": serial}, headers=ANY)
 
 
-async def serial_by_legacy(client: Client, customer: Customer, serial: str) -> Any:
+async def serial_by_compat(client: Client, customer: Customer, serial: str) -> Any:
     return await client.post("/settings", {"logger_serial_number": serial})
 
 
-SERIAL_WAYS = (serial_by_patch, serial_by_put, serial_by_history, serial_by_legacy)
+SERIAL_WAYS = (serial_by_patch, serial_by_put, serial_by_history, serial_by_compat)
 
 
 @pytest.mark.parametrize("way", SERIAL_WAYS)

@@ -8,7 +8,7 @@ import pytest_twisted
 from cenergyd.customers.ownership import released_loggers
 from cenergyd.runtime.plugin_info import PluginInfo
 from tests.web.harness import World
-from tests.web.pages.reading import Visitor, mount_pages
+from tests.web.pages.visitor import Visitor, mount_pages
 
 NEW = "001EC6001111"
 PLUGINS = (

@@ -24,7 +24,7 @@ from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.web.pages.tariff_presets import PRESETS
 from tests.jobs.test_front_end_settings import EXISTING
 from tests.web.harness import World
-from tests.web.pages.reading import Visitor, error_beside, mount_pages
+from tests.web.pages.visitor import Visitor, error_beside, mount_pages
 
 SERIAL = "001EC6001433"
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"

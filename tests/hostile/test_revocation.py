@@ -1,4 +1,4 @@
-"""Sessions, bearer tokens and live views that are ended in one daemon are ended in all, on both pairs of stores; valid ones survive a restart."""
+"""Sessions, tokens and live views that are ended in one daemon are ended in all, on both pairs of stores; valid ones survive a restart."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def guessed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     daemon.kill()
 
 
-def test_a_hundred_guesses_after_a_restart_shut_nobody_out(guessed: RunningDaemon) -> None:
+def test_a_hundred_wrong_passwords_after_a_restart_lock_nobody_out(guessed: RunningDaemon) -> None:
     """From one address: right passwords and tokens that the new process has not seen yet are accepted, and those that it has cached at once."""
     for serial in (SERIAL, OTHER):
         add_customer(guessed, serial, load="1", solar="2")

@@ -12,8 +12,8 @@ import pytest
 from selenium import webdriver
 
 from cenergyd.jobs.site_state.model import KINDS
+from tests.browser.actions import Site, press, put_fields, sign_in, text, until
 from tests.browser.known_sites import States
-from tests.browser.people import Site, press, put_fields, sign_in, text, until
 from tests.daemon_process import RunningDaemon
 
 NOT_SAID: dict[str, re.Pattern[str]] = {

@@ -9,11 +9,11 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from tests.browser.actions import Site, enter, minutes, press, sign_in, text, until
 from tests.browser.chrome import axe, complaints, open_chrome, set_theme
-from tests.browser.people import Site, enter, minutes, press, sign_in, text, until
 from tests.browser.rich_site import LOOPNAME
+from tests.browser.test_appearance import look, picture
 from tests.browser.test_hostile_names import PROBES, check
-from tests.browser.test_looks import look, picture
 from tests.daemon_process import RunningDaemon
 
 WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -53,7 +53,9 @@ def look_dark(browser: webdriver.Chrome, name: str) -> list[str]:
     return faults
 
 
-def test_looks(browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, rich: tuple[Site, str]) -> None:
+def test_appearance(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, rich: tuple[Site, str]
+) -> None:
     site, customer = rich
     sign_in(browser, daemon, operator_token)
     faults: list[str] = []

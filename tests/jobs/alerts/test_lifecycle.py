@@ -46,7 +46,7 @@ async def minutes(world: World, customer: Customer, powers: list[float]) -> None
 
 
 def subjects(world: World) -> list[str]:
-    """What was subjects, in order, without the site's name."""
+    """The subjects of the messages sent, in order, without the site's name."""
     begins = {"Alert: ": "", "Alert continues: ": "still: ", "Alert over: ": "over: "}
     found = []
     for subject in world.recorder.subjects:
@@ -68,7 +68,7 @@ async def test_raised_throttled_resolved(world: World) -> None:
     assert subjects(world) == ["net load is high", "still: net load is high"]
     await minutes(world, customer, [44])
     assert subjects(world)[2:] == ["over: net load is high"]
-    await minutes(world, customer, [44, 70, 44, 44])  # within the hour: not subjects, neither its beginning nor its end
+    await minutes(world, customer, [44, 70, 44, 44])  # within the hour: neither its beginning nor its end is sent
     await minutes(world, customer, [44] * 60)
     assert len(subjects(world)) == 3
     await minutes(world, customer, [70])
@@ -170,7 +170,7 @@ async def test_the_same_window_again_after_a_crash_sends_nothing_twice(world: Wo
 
 
 @pytest_twisted.ensureDeferred
-async def test_two_daemons_that_evaluate_the_same_readings_tell_once(world: World) -> None:
+async def test_two_daemons_that_evaluate_the_same_readings_notify_once(world: World) -> None:
     customer = await world.customer(NET_LOAD)
     for power in (70.0, 40.0):
         world.clock.advance(7200)
@@ -339,7 +339,7 @@ async def test_two_daemons_watch_the_same_silence(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_rule_longer_than_the_rhythm_waits_for_its_own_time(world: World) -> None:
+async def test_a_rule_longer_than_the_upload_interval_waits_for_its_own_time(world: World) -> None:
     await world.customer({**SILENT, "silent_logger": {"enabled": True, "after_minutes": 240}})
     watch, now = watching(world), world.context.now
     await heard(world, watch)
@@ -353,7 +353,7 @@ async def test_a_rule_longer_than_the_rhythm_waits_for_its_own_time(world: World
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_rule_that_is_switched_off_takes_its_alert_away_without_a_word(world: World) -> None:
+async def test_switching_a_rule_off_ends_its_alert_without_a_message(world: World) -> None:
     customer = await world.customer({**NET_LOAD, **SILENT, "alert_frequency_in_minutes": 600})
     watch = watching(world)
     await minutes(world, customer, [70])
@@ -369,7 +369,7 @@ async def test_a_rule_that_is_switched_off_takes_its_alert_away_without_a_word(w
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_alert_about_which_nothing_is_heard_is_forgotten(world: World) -> None:
+async def test_an_alert_without_news_is_deleted(world: World) -> None:
     customer = await world.customer(NET_LOAD)
     await minutes(world, customer, [70])
     world.clock.advance(29 * 86400)
@@ -381,7 +381,7 @@ async def test_an_alert_about_which_nothing_is_heard_is_forgotten(world: World) 
 
 
 @pytest_twisted.ensureDeferred
-async def test_wrong_stored_settings_cost_only_the_alerts(world: World) -> None:
+async def test_invalid_stored_settings_affect_only_the_alerts(world: World) -> None:
     customer = await world.customer({"net_load": {"enabled": "yes"}})
     await minutes(world, customer, [70])
     await cenergyd_periodic(world.context)

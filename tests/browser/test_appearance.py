@@ -14,8 +14,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from tests.browser.actions import Site, fill, minutes, press, sign_in, text, until
 from tests.browser.chrome import DESKTOP, PHONE, axe, complaints, set_size, set_theme
-from tests.browser.people import Site, fill, minutes, press, sign_in, text, until
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import upload
 
@@ -108,7 +108,7 @@ def picture(browser: webdriver.Chrome, name: str) -> None:
         (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
 
-def test_the_page_that_one_is_on_is_in_sight_on_a_phone(
+def test_the_link_of_the_current_page_is_visible_on_a_phone(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, customer: str
 ) -> None:
     sign_in(browser, daemon, operator_token)

@@ -35,7 +35,7 @@ class ReadingCache(Protocol):
         """Whether a range of a series may be cached."""
         ...
 
-    def reading(self, names: Sequence[str]) -> AbstractContextManager[PendingRead]:
+    def reading(self, names: Sequence[str]) -> AbstractContextManager[CacheableRead]:
         """Read from the store within this context, to cache the series that are not ``changed`` meanwhile."""
         ...
 
@@ -44,7 +44,7 @@ class ReadingCache(Protocol):
         ...
 
 
-class PendingRead(Protocol):
+class CacheableRead(Protocol):
     """A read in progress."""
 
     changed: set[str]

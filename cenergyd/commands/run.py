@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from cenergyd.commands.common import SettingsSource, make_state_folders, pass_source
 from cenergyd.errors import CenergydError
+from cenergyd.runtime.allocator import return_large_blocks
 from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.logs import Output, secrets_of, start_logging
 from cenergyd.runtime.plugin_hangs import HangWatch
@@ -55,6 +56,7 @@ def run(source: SettingsSource, port: int | None, demo: bool) -> None:
         source.overrides.setdefault("jobs.interval_seconds", "5")
     settings = source.load(log_warning)
     os.umask(0o077)
+    return_large_blocks()
     make_state_folders(settings)
     output = start_logging(settings.logging, Redactor(secrets_of(settings)))
     runner = _Runner(source, settings, SystemdNotifier.from_environment(os.environ), output)

@@ -134,7 +134,7 @@ class ReadingsApi:
 async def _json(
     asked: _CurveRequest, corrections: Sequence[Sequence[Listed]], cooperate: CooperativeYield
 ) -> AsyncIterator[bytes]:
-    """One curve after the other, each once it is read."""
+    """One curve after the other, each once it is read; those that are short are read together."""
     head = CurvesJson(
         customer_id=asked.customer.id,
         start=asked.start,
@@ -143,19 +143,23 @@ async def _json(
         next_start=asked.query.next_start,
         curves=[],
     )
-    separator = encode(head).removesuffix(b"]}")
-    for track, own in zip(asked.tracks, corrections, strict=True):
-        yield separator + await _curve_json(asked.query, track, own, cooperate)
-        separator = b","
+    separator, corrected = encode(head).removesuffix(b"]}"), iter(corrections)
+    for tracks in asked.query.together(asked.tracks):
+        for columns in await _columns(asked.query, tracks, cooperate):
+            yield separator + encode(columns.json(next(corrected)))
+            separator = b","
+            await cooperate()
     yield b"]}\n" if asked.tracks else separator + b"]}\n"
 
 
-async def _curve_json(query: CurveQuery, track: Track, own: Sequence[Listed], cooperate: CooperativeYield) -> bytes:
-    columns = CurveColumns(track, query.resolution, query.channels)
-    async for (points,) in query.pieces([track]):
-        columns.add(list(points))
-        await cooperate()
-    return encode(columns.json(own))
+async def _columns(query: CurveQuery, tracks: Sequence[Track], cooperate: CooperativeYield) -> list[CurveColumns]:
+    """The columns of tracks that are read at once."""
+    found = [CurveColumns(track, query.resolution, query.channels) for track in tracks]
+    async for piece in query.pieces(tracks):
+        for columns, points in zip(found, piece, strict=True):
+            columns.add(list(points))
+            await cooperate()
+    return found
 
 
 async def _csv(asked: _CurveRequest, cooperate: CooperativeYield) -> AsyncIterator[bytes]:

@@ -78,6 +78,10 @@ class CurveQuery(Protocol):
         """Readings that are in memory until it has been forgotten."""
         ...
 
+    def together(self, tracks: Sequence[Track]) -> Iterable[Sequence[Track]]:
+        """The tracks in groups, each few enough to be read at once."""
+        ...
+
     def pieces(self, tracks: Sequence[Track]) -> AsyncIterator[list[Iterable[CurvePoint]]]:
         """The points of some of the tracks, in pieces of time: each has the points of each track."""
         ...
@@ -198,6 +202,10 @@ class _SingleReadings:
         self.held = sum(len(each.readings) for parts in rows.values() for each in parts)
         self._cooperate = cooperate
 
+    def together(self, tracks: Sequence[Track]) -> Iterable[Sequence[Track]]:
+        """See :class:`CurveQuery`. One after the other: all are read."""
+        return _batched(tracks, 1)
+
     async def pieces(self, tracks: Sequence[Track]) -> AsyncIterator[list[Iterable[CurvePoint]]]:
         """See :class:`CurveQuery`. Points are made on demand."""
         if len(tracks) != 1:
@@ -239,6 +247,11 @@ class _Summaries:
     def resolution(self) -> int:
         """Seconds."""
         return self._asked.resolution
+
+    def together(self, tracks: Sequence[Track]) -> Iterable[Sequence[Track]]:
+        """See :class:`CurveQuery`. A store reads several at the same time."""
+        windows = -(-(self._asked.end - self._asked.start) // self._asked.resolution)
+        return _batched(tracks, max(1, _POINTS_OF_SLICE // max(1, windows)))
 
     async def pieces(self, tracks: Sequence[Track]) -> AsyncIterator[list[Iterable[CurvePoint]]]:
         """See :class:`CurveQuery`."""

@@ -6,7 +6,7 @@ Names and addresses come from devices and are hostile text: here they are JSON s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta
 from msgspec.structs import asdict, replace
@@ -20,7 +20,8 @@ from cenergyd.documents.loggers import logger_of, loggers_of, up_to_date
 from cenergyd.documents.meters import meters_of_logger
 from cenergyd.documents.store import Document
 from cenergyd.errors import NotFound
-from cenergyd.jobs.site_state.gather import site_states
+from cenergyd.jobs.site_state.gather import series_of_roles, site_states
+from cenergyd.jobs.site_state.model import SiteState
 from cenergyd.readings.model import CHANNELS, Reading
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.api import openapi
@@ -177,6 +178,15 @@ class CustomerStatus(StatusEntry, frozen=True, kw_only=True):
     now: Time
 
 
+class ReadStatus(NamedTuple):
+    """A customer's state, and what it is made of."""
+
+    entry: StatusEntry
+    state: SiteState
+    last: Mapping[str, Reading]
+    """The newest reading of each series, of all customers that were asked for."""
+
+
 class StatusReader:
     """Reads the states of customers, in a few queries however many they are. Used by the API and the pages."""
 
@@ -185,16 +195,19 @@ class StatusReader:
 
     async def status(self, customers: Sequence[Customer], now: int) -> list[StatusEntry]:
         """One entry per customer."""
+        return [read.entry for read in await self.read(customers, now)]
+
+    async def read(self, customers: Sequence[Customer], now: int) -> list[ReadStatus]:
+        """The same, with what it is made of."""
         serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
         loggers = await loggers_of(self._context.documents, serials)
-        series = list({source.series for customer in customers for source in role_sources(customer)})
+        shown = [source.series for customer in customers for source in role_sources(customer)]
+        series = list(dict.fromkeys([*shown, *series_of_roles(customers)]))
         last = await self._context.readings.last(series) if series else {}
         results = await results_of(customers, self._context.documents)
         states = await site_states(customers, self._context.documents, now, last, self._context.readings)
         return [
-            self._entry(
-                customer, loggers, last, results.get(customer.id), SiteStateJson.of(state, customer.time_zone, now)
-            )
+            ReadStatus(self._entry(customer, loggers, last, results.get(customer.id), state, now=now), state, last)
             for customer, state in zip(customers, states, strict=True)
         ]
 
@@ -204,14 +217,16 @@ class StatusReader:
         loggers: Mapping[str, Document],
         last: Mapping[str, Reading],
         result: Mapping[str, Any] | None,
-        state: SiteStateJson,
+        state: SiteState,
+        *,
+        now: int,
     ) -> StatusEntry:
         serial = customer.logger_serial_number
         return StatusEntry(
             customer_id=customer.id,
             name=customer.name,
             time_zone=customer.time_zone,
-            state=state,
+            state=SiteStateJson.of(state, customer.time_zone, now),
             missing_role=customer.missing_role,
             problems=SettingsProblem.all_of(customer),
             logger=LoggerJson.of_customer(customer, loggers.get(serial), last) if serial else None,

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.ownership import without_foreign
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.errors import InvalidField
@@ -21,7 +22,7 @@ from cenergyd.jobs.site_state.issue_text import duration
 from cenergyd.readings.corrections import LATEST
 from cenergyd.web.api.app import BASE
 from cenergyd.web.api.loggers import StatusReader
-from cenergyd.web.api.readings import MAX_TIME, latest_readings
+from cenergyd.web.api.readings import MAX_TIME, latest_of
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import RULE_TITLES
 from cenergyd.web.pages.power_flow import flows_of
@@ -30,8 +31,7 @@ from cenergyd.web.views.context import Context
 from cenergyd.web.views.curve_corrections import corrections_of
 from cenergyd.web.views.curve_reader import CurveReader, Curves
 from cenergyd.web.views.curves import auto_resolution
-from cenergyd.web.views.site_state import states_of
-from cenergyd.web.views.sources import role_tracks
+from cenergyd.web.views.sources import role_sources, role_tracks
 
 DAY = 86400
 _ROWS = 48
@@ -86,9 +86,8 @@ class PowerPages:
         customer = await self._context.customer(customer_id)
         zone = zone_or_utc(customer.time_zone)
         span, original = chosen_span(call, zone), bool(call.query_integer("original", 0, 1))
-        (status,) = await self._reader.status([customer], call.now)
-        latest = await latest_readings(self._context, customer, call.now)
-        (state,) = await states_of(self._context, [customer], call.now)
+        ((status, state, last),) = await self._reader.read([customer], call.now)
+        latest = latest_of(customer, role_sources(customer), without_foreign(customer, last), call.now)
         energy = await self._energy(customer, call.now)
         shown = alerts_of_state(customer, state)
         alerts = await alerts_for(self._context.documents, customer.id)

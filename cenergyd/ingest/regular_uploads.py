@@ -168,10 +168,15 @@ class RegularUploads:
 
     def unsaved(self, customer_id: str) -> Uploads | None:
         """The uploads of a customer's logger to store with its site's state."""
-        serial = self._of_customer.get(customer_id)
-        if serial is None or self._held[serial].is_different:
+        if not self.has_unsaved(customer_id):
             return None
+        serial = self._of_customer[customer_id]
         return _uploads(serial, self._held[serial].record)
+
+    def has_unsaved(self, customer_id: str) -> bool:
+        """Whether there are any."""
+        serial = self._of_customer.get(customer_id)
+        return serial is not None and not self._held[serial].is_different
 
     def saved(self, customer_id: str, uploads: Uploads) -> None:
         """Record that these are stored; later ones stay held."""

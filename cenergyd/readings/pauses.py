@@ -26,6 +26,8 @@ def usual_intervals(times: Sequence[int], longest: int) -> list[int | None]:
     single pause is used only if the other side has none. A pause longer than ``longest`` ends a side.
     """
     pauses = [later - earlier for earlier, later in pairwise(times)]
+    if _is_even(pauses, longest):
+        return [pauses[0]] * len(pauses)
     found: list[int | None] = []
     for pause, run in groupby(pauses):
         first, end = len(found), len(found) + len(list(run))
@@ -37,6 +39,11 @@ def usual_intervals(times: Sequence[int], longest: int) -> list[int | None]:
             found.append(_usual_at(pauses, index, longest))
         found += [_usual_at(pauses, index, longest) for index in range(len(found), end)]
     return found
+
+
+def _is_even(pauses: Sequence[int], longest: int) -> bool:
+    """Whether all pauses are the same, and so the usual interval of each other."""
+    return len(pauses) > 1 and pauses[0] <= longest and pauses.count(pauses[0]) == len(pauses)
 
 
 def _usual_at(pauses: Sequence[int], index: int, longest: int) -> int | None:

@@ -167,8 +167,9 @@ def counted(steps: Sequence[Step], lines: Sequence[Line], within: Window) -> Cou
     mine = steps[bisect_right(steps, within.start, key=_STEP_END) : bisect_left(steps, within.end, key=_TIME)]
     if not mine:
         return None
-    most = max(map(_number_of_registers, mine))
-    parts = [_cut(step, lines, within) for step in mine if _number_of_registers(step) == most]
+    numbers = list(map(_number_of_registers, mine))
+    most = max(numbers)
+    parts = [_cut(step, lines, within) for step, number in zip(mine, numbers, strict=True) if number == most]
     rest = [energy(lines, *gap) for gap in _between(parts, within)]
     return Counted(
         sum(part.end - part.start for part in parts),

@@ -100,6 +100,10 @@ class UnsavedUploads(Protocol):
         """The uploads of a customer's logger that are not stored yet."""
         ...
 
+    def has_unsaved(self, customer_id: str) -> bool:
+        """Whether there are any of a customer's logger."""
+        ...
+
     def saved(self, customer_id: str, uploads: Uploads) -> None:
         """Record that these are stored."""
         ...
@@ -192,9 +196,7 @@ class SiteStateService(PeriodicService):
         """Whether a site with a notification is evaluated now."""
         if since > now:
             return True  # the clock was set back
-        calm = (
-            customer_id in self._good and self._uploads is not None and self._uploads.unsaved(customer_id) is not None
-        )
+        calm = customer_id in self._good and self._uploads is not None and self._uploads.has_unsaved(customer_id)
         wait = CALM_SECONDS if calm and customer_id not in self._finished else SETTLING
         return since <= now - wait
 

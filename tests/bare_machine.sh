@@ -12,6 +12,7 @@ cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "only root can run a container" >&2; exit 2; }
 suites=("$@"); [ $# = 0 ] && suites=(bookworm trixie)
 folder="${FOLDER:-$(mktemp -d)}"
+mkdir -p "$folder"
 by=" ${BY:-root user} "
 failed=0 checks=0
 port=$((20000 + RANDOM % 10000))

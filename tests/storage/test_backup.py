@@ -274,7 +274,7 @@ def test_the_commands_say_what_they_leave_out_and_refuse(tmp_path: Path) -> None
     missing = daemon.run("backup", "b")
     assert missing.returncode == 1
     assert "not in this backup: readings, in influxdb://me:***@h:8086/x; use influxd backup" in missing.stderr
-    assert "customers.sqlite; 'cenergyd run' makes it" in missing.stderr
+    assert "customers.sqlite; 'cenergyd run' creates it" in missing.stderr
     assert not (tmp_path / "b").exists()
     shutil.copytree(tmp_path, tmp_path.with_name("empty"))
     gone = daemon.run("restore", str(tmp_path.with_name("empty")))

@@ -44,7 +44,7 @@ def register(group: click.Group) -> None:
 @click.option("--through-daemon", is_flag=True, help="Leave the work to the running daemon and watch it.")
 @pass_source
 def backfill(source: SettingsSource, customer: str, start: int, end: int, through_daemon: bool) -> None:
-    """Derive the missing meter, and sums of meters, of CUSTOMER (id or logger serial) again, from stored readings and today's settings.
+    """Derive the missing meter, and sums of meters, of CUSTOMER (id or logger serial) again, from stored readings and the present settings.
 
     For times before a change of meters, the meters of that time are used.
     """

@@ -66,17 +66,17 @@ def _fields(command: F) -> F:
         click.option(
             "--solar",
             metavar="METER",
-            help="Meter id of the solar meter, or a sum such as 1+4 or 2*10; '' where none is fitted.",
+            help="Meter id of the solar meter, or a sum such as 1+4 or 2*10; '' if none is fitted.",
         ),
         click.option(
             "--load",
             metavar="METER",
-            help="Meter id of the load meter, or a sum such as 1+4 or 2*10; '' where none is fitted.",
+            help="Meter id of the load meter, or a sum such as 1+4 or 2*10; '' if none is fitted.",
         ),
         click.option(
             "--facility",
             metavar="METER",
-            help="Meter id of the utility meter, or a sum such as 1+4 or 2*10; '' where none is fitted.",
+            help="Meter id of the utility meter, or a sum such as 1+4 or 2*10; '' if none is fitted.",
         ),
         click.option("--name", help="Name for people."),
     ):

@@ -1,4 +1,4 @@
-"""``cenergyd migrate``: convert customers of the existing front end to today's format."""
+"""``cenergyd migrate``: convert customers of the existing front end to the present format."""
 
 from __future__ import annotations
 

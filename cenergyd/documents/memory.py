@@ -70,7 +70,7 @@ class MemoryDocumentStore:
         return replaced
 
     async def delete(self, kind: str, key: str, *, expected_version: int | None = None) -> bool:
-        """Remove; False where there was none."""
+        """Remove; False if there was none."""
         document = self.kept.get((kind, key))
         if expected_version is not None and expected_version != (document.version if document else 0):
             raise Conflict(f"{kind} {key} was changed")

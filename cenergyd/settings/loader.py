@@ -236,7 +236,7 @@ def load_settings(
 def _without_retired(
     section: str, values: Mapping[str, str], where: _Where, warn: Callable[[str], None]
 ) -> dict[str, str]:
-    """The values under today's names, without those that have become constants."""
+    """The values under their present names, without those that have become constants."""
     kept = dict(values)
     for key in values:
         dotted = f"{section}.{key}"

@@ -39,7 +39,7 @@ def in_folder(settings: Settings, folder: Path) -> Settings:
 
 
 def embedded_path(url: str) -> Path | None:
-    """The file of an embedded database, or None where the URL is a server's."""
+    """The file of an embedded database, or None if the URL is a server's."""
     return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
 
 

@@ -159,6 +159,6 @@ def _check_version(db: sqlite3.Connection, kind: str, key: str, expected: int | 
 
 
 def _version(db: sqlite3.Connection, kind: str, key: str) -> int:
-    """0 where there is no such document."""
+    """0 if there is no such document."""
     row = db.execute("SELECT version FROM document WHERE kind = ? AND key = ?", (kind, key)).fetchone()
     return int(row[0]) if row else 0

@@ -78,7 +78,7 @@ class ConfigQueue(Resource, frozen=True, kw_only=True):
 
 
 class ConfigsApi:
-    """``/loggers/{serial}/configs...``; secrets never leave the store, so all texts are redacted."""
+    """``/loggers/{serial}/configs...``; all texts are redacted, so no secret is returned."""
 
     def __init__(self, context: Context) -> None:
         self._archive = context.archive

@@ -60,13 +60,13 @@ class NetLoad(Resource, frozen=True, kw_only=True):
 
 
 class TariffAnswer(Resource, frozen=True, kw_only=True):
-    """The tariff; null where none is set."""
+    """The tariff; null if none is set."""
 
     tariff: TariffJson | None
 
 
 class AlertsAnswer(Resource, frozen=True, kw_only=True):
-    """The alert settings; null where there are none."""
+    """The alert settings; null if there are none."""
 
     alerts: AlertSettings | None
 

@@ -1,4 +1,4 @@
-"""Live views: new data of a customer, read once for all who watch, sent as server-sent events."""
+"""Live views: new data of a customer, read once for all of its viewers, sent as server-sent events."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Watcher(Protocol):
 
 
 class LiveCustomer:
-    """Reads new data of one customer and sends it to all who watch."""
+    """Reads new data of one customer and sends it to all viewers."""
 
     def __init__(self, context: Context, customer_id: str, ended: Callable[[], None]) -> None:
         self._context = context
@@ -223,7 +223,7 @@ class EventStream:
         # Tells nginx not to buffer events.
         self._request.setHeader(b"X-Accel-Buffering", b"no")
         if not self._open:
-            return  # ended while the first events were read; nothing would unregister the producer
+            return  # It ended while the first events were read, so nothing would unregister the producer.
         meanwhile, self._waiting = self._waiting, deque([f"retry: {RETRY_MILLISECONDS}\n\n".encode()])
         self._waiting.extend(_encoded(event) for event in first)
         self._waiting.extend(meanwhile)
@@ -232,7 +232,7 @@ class EventStream:
         self.resumeProducing()
 
     async def finished(self) -> None:
-        """Return when this side ends the stream; cancelled when the client disconnects."""
+        """Return when this side ends the stream; it is cancelled when the client disconnects."""
         await self._done
 
     def deliver(self, event: Event) -> None:

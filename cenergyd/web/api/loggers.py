@@ -234,7 +234,7 @@ class StatusReader:
         )
 
     async def logger(self, serial: str) -> LoggerDetails:
-        """A logger with its meters, by meter id, and latest STATUS; empty where it was never seen."""
+        """A logger with its meters, by meter id, and latest STATUS; empty if it was never seen."""
         documents = self._context.documents
         status = await documents.get(LOGGER_STATUS, serial)
         logger = await logger_of(documents, serial)

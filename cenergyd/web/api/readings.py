@@ -56,7 +56,7 @@ class CurvesJson(Resource, frozen=True, kw_only=True):
 
 
 class LatestOfRoles(Resource, frozen=True, kw_only=True):
-    """The latest reading of each role; null where there is none."""
+    """The latest reading of each role; null if there is none."""
 
     utility: LatestReading | None
     load: LatestReading | None
@@ -188,7 +188,7 @@ async def _csv_piece(
 
 
 async def latest_readings(context: Context, customer: Customer, now: int) -> Latest:
-    """The latest reading of each role, null where there is none."""
+    """The latest reading of each role, null if there is none."""
     sources = role_sources(customer)
     last = await context.readings.last(series_names(sources)) if sources else {}
     return latest_of(customer, sources, without_foreign(customer, last), now)

@@ -19,9 +19,7 @@ class StoreJson(Resource, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="customers or readings.")]
     engine: Annotated[str, Meta(description="SQLite, MongoDB or InfluxDB.")]
     bytes: Annotated[int | None, Meta(description="Size of its files; null for a server.")]
-    reusable_bytes: Annotated[
-        int | None, Meta(description="Of these, free for new rows; null where that is not known.")
-    ]
+    reusable_bytes: Annotated[int | None, Meta(description="Of these, free for new rows; null if that is not known.")]
     keep_days: Annotated[
         dict[str, int], Meta(description="Days that raw, 1m and longer are kept; for ever if not named.")
     ]

@@ -336,7 +336,7 @@ class AlertPages:
 
 
 def _raw(customer: Customer) -> object:
-    """The stored settings; None where they are not valid, so that saving the form repairs them."""
+    """The stored settings; None if they are not valid, so that saving the form repairs them."""
     return alerts_json(customer) if _stored(customer) is not None else None
 
 

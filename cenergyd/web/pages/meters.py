@@ -97,7 +97,7 @@ class MeterPages:
         return Redirect(customer_path(customer_id, "meters") + "?done=changed")
 
     async def take_back(self, call: PageCall, customer_id: str) -> Page | Redirect:
-        """Undo a change: the setup before it continues."""
+        """Undo a change: the setup before it applies again."""
         old = await self._context.customer(customer_id)
         if call.form.get("etag") != old.etag:
             return await self._page(call, old, conflict=True, status=409)

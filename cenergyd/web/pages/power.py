@@ -171,7 +171,7 @@ def alert_line(customer: Customer, view: AlertView) -> AlertLine:
 
 
 def table_rows(curves: Curves, zone: ZoneInfo) -> list[dict[str, object]]:
-    """A row per window that has a reading, its cells in the curves' order; None where there is none."""
+    """A row per window that has a reading, its cells in the curves' order; None if there is none."""
     cells: dict[int, list[object]] = {}
     for column, curve in enumerate(curves.curves):
         for point in curve.points:

@@ -27,7 +27,8 @@ async def save_extension(context: Context, customer: Customer, name: str, value:
 async def change_extension(
     context: Context, customer_id: str, name: str, change: Callable[[Customer], object]
 ) -> Customer:
-    """Store what ``change`` makes of the customer, and repeat it if somebody else was faster: for changes that do not depend on the rest."""
+    """Store what ``change`` returns for the customer; call it again if somebody else changed the customer meanwhile. For changes that do not
+    depend on other fields."""
     for _ in range(_TRIES - 1):
         customer = await context.customer(customer_id)
         try:

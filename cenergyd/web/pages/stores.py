@@ -31,7 +31,7 @@ class StorePages:
 
 
 def size_text(size: int | None) -> str:
-    """Bytes for people; empty where they are not known."""
+    """Bytes for people; empty if they are not known."""
     if size is None:
         return ""
     value, unit = float(size), "B"

@@ -101,7 +101,7 @@ class Entries(NamedTuple):
 
 
 def draft_of(stored: object, was: str) -> TariffDraft:
-    """A form of a stored tariff (None: none). Raises InvalidField where it is not valid."""
+    """A form of a stored tariff (None: none). Raises InvalidField if it is not valid."""
     body = tariff_to_json(tariff_from_json(stored if stored is not None else {}))
     given = stored if isinstance(stored, Mapping) else {}
     rows: dict[str, Sequence[FormRow]] = {

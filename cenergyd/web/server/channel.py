@@ -32,7 +32,7 @@ class BoundedChannel(HTTPChannel):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no part of a request, or of the next one, has arrived."""
+        """Whether no request is being answered, and no part of one has arrived."""
         return not self.requests
 
     def close(self) -> None:
@@ -40,7 +40,7 @@ class BoundedChannel(HTTPChannel):
         self.loseConnection()
 
     def abort(self) -> None:
-        """Close the connection at once: its client does not take what is sent."""
+        """Close the connection at once, because its client does not read what is sent."""
         self.forceAbortClient()
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name

@@ -20,7 +20,7 @@ class Client:
     """The client of one request."""
 
     address: str
-    """IP address, or '' where the transport has none (a Unix socket)."""
+    """IP address, or '' if the transport has none (a Unix socket)."""
     secure: bool
     """Whether the client's own connection uses TLS, also if a trusted proxy terminates it."""
     host: str

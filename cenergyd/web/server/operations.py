@@ -62,7 +62,8 @@ class Operations:
     async def _report(self) -> dict[str, str | None]:
         """The result of checks that begin now: name -> what is wrong, or None.
 
-        They write to the stores, and need no authentication. So they run once at a time, and requests that arrive meanwhile share the next run.
+        The checks write to the stores, and the endpoints need no authentication. So one run is made at a time, and requests that arrive during
+        it share the next one.
         """
         answer: Deferred[dict[str, str | None]] = Deferred()
         self._waiting.append(answer)

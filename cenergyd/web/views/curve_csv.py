@@ -40,7 +40,9 @@ class CurveCsv:
 
     def chunks(self, curves: Sequence[Iterable[CurvePoint]]) -> Iterator[str]:
         """Rows by time and then in the curves' order, in chunks of a millisecond or two."""
-        points = merge(*curves, key=attrgetter("time"))  # step by step, since sorting all of them would block for long
+        points = merge(
+            *curves, key=attrgetter("time")
+        )  # Merged step by step, because sorting all of them would block the reactor.
         while some := list(islice(points, _ROWS_AT_ONCE)):
             for point in some:
                 self._row(point)

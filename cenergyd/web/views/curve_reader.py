@@ -40,7 +40,7 @@ _WINDOWS_AT_ONCE = 1000
 _POINTS_OF_SLICE = 4000
 """The same of all curves together."""
 _POINTS_AT_ONCE = 256
-"""Points that are made between two checks of the time: a millisecond or two."""
+"""Points that are computed between two checks of the time: a millisecond or two."""
 
 
 class Curves(NamedTuple):
@@ -65,7 +65,7 @@ class CurveQuery(Protocol):
 
     @property
     def channels(self) -> Sequence[str]:
-        """Those that the points may have."""
+        """The channels that the points may have."""
         ...
 
     @property
@@ -75,7 +75,7 @@ class CurveQuery(Protocol):
 
     @property
     def held(self) -> int:
-        """Readings that are in memory until it has been forgotten."""
+        """Number of readings that it keeps in memory."""
         ...
 
     def together(self, tracks: Sequence[Track]) -> Iterable[Sequence[Track]]:
@@ -117,7 +117,7 @@ class CurveReader:
         resolution: str = "auto",
         channels: Sequence[str] = CHANNELS,
     ) -> Curves:
-        """All at once what :meth:`ask` asks for, for few points."""
+        """Read the curves of :meth:`ask` completely into memory; for few points."""
         query = await self.ask(tracks, start, end, zone=zone, resolution=resolution, channels=channels)
         found: list[list[CurvePoint]] = [[] for _ in tracks]
         async for piece in query.pieces(tracks):
@@ -292,9 +292,8 @@ class _Summaries:
         self, names: Sequence[str], asked: WindowRun
     ) -> list[tuple[WindowRun, dict[str, list[Summary]]]]:
         start, end = asked.start, asked.end
-        if (
-            asked.resolution % DAY == 0 and names
-        ):  # many days of another length are many requests: none where nothing is
+        # Days of different lengths need a request each, so nothing is read where there are no readings.
+        if asked.resolution % DAY == 0 and names:
             first = await self._readings.first(names, since=start)
             last = await self._readings.last(names, before=end)
             start = max(start, min((reading.time for reading in first.values()), default=end))
@@ -336,7 +335,7 @@ def _cut(part: tuple[int, int], within: WindowRun) -> WindowRun:
 
 
 def _time_of(parts: Sequence[_Rows], position: int) -> int | None:
-    """The time of the reading at a position; None where there are fewer."""
+    """The time of the reading at a position; None if there are fewer."""
     for rows in parts:
         if position < len(rows.readings):
             return rows.readings[position].time

@@ -117,7 +117,7 @@ def joined_window(parts: Sequence[CurvePart]) -> CurvePoint:
 
 
 class LatestReading(Resource, frozen=True, kw_only=True):
-    """One reading of a role and its origin; null where the meter gave no value."""
+    """One reading of a role and its origin; null if the meter gave no value."""
 
     series: str
     computed: Computed
@@ -191,7 +191,7 @@ class CurveCorrection(Resource, frozen=True, kw_only=True):
 
 
 class CurveJson(Resource, frozen=True, kw_only=True):
-    """Columns of the same length; null where a channel has no value."""
+    """Columns of the same length; null if a channel has no value."""
 
     role: Role | None
     series: Annotated[str, Meta(description="The series of the last segment.")]

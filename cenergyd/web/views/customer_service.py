@@ -90,7 +90,7 @@ def may_name_logger(old: Customer, new: Customer) -> bool:
 
 
 def check_size(old: Customer, new: Customer) -> None:
-    """Raise a 422 problem where a change makes more of a customer's settings and history than :data:`MAX_SETTINGS_BYTES`."""
+    """Raise a 422 problem if a change makes more of a customer's settings and history than :data:`MAX_SETTINGS_BYTES`."""
     size = _size(new)
     if size > MAX_SETTINGS_BYTES and size > _size(old):
         detail = f"a customer's settings and history may have {MAX_SETTINGS_BYTES} bytes in all"

@@ -93,7 +93,7 @@ def series_names(sources: Iterable[SeriesSource | None]) -> list[str]:
 
 
 def own_series_track(customer: Customer, source: SeriesSource, start: int, end: int) -> Track | None:
-    """One series of the customer's logger, at the times at which the logger was theirs; None where that was never."""
+    """One series of the customer's logger, at the times at which the logger was theirs; None if it never was."""
     parts = own_parts(customer, source.series.partition("_")[0], start, end)
     return Track(source.role, tuple(TrackSegment(*part, source) for part in parts)) if parts else None
 

@@ -95,7 +95,7 @@ def test_the_installed_script_is_the_same(tmp_path: Path) -> None:
         (("backfill", "x", "--from", "1d", "--to", "2d"), "is not after --from"),
         (("simulate", "--faults", "many"), "'many' is not a fault"),
         (("simulate", "--sites", "0"), "0 is not in the range"),
-        (("simulate",), "simulator.password is not there: give --password-file, or --register"),
+        (("simulate",), "simulator.password does not exist: give --password-file, or --register"),
         (("customers", "add", "--name", "A"), "give the logger's password"),
         (("customers", "add", "--no-password", "--facility", "300"), "--facility: "),
         (("customers", "add", "--no-password", "--time-zone", "Mars"), "--time-zone: an IANA"),

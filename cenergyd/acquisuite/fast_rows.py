@@ -49,7 +49,16 @@ def uniform_rows(text: bytes) -> UniformRows | None:
     return UniformRows(lines, commas) if len({line.count(b",") for line in lines}) == 1 else None
 
 
-def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = YEAR_2000) -> list[Reading] | None:
+class UniformReadings(NamedTuple):
+    """What regular rows give."""
+
+    readings: list[Reading]
+    """Ascending in time, one for each row."""
+    missing_values: int
+    """Values of the layout whose columns are empty."""
+
+
+def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = YEAR_2000) -> UniformReadings | None:
     """Readings of complete lines in ascending order; None unless all are valid, with the same number of columns and different times.
 
     :param latest: UTC seconds; a row later than this, or before ``earliest``, is irregular.
@@ -58,7 +67,9 @@ def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = 
     return None if rows is None else uniform_readings(rows, layout, latest, earliest)
 
 
-def uniform_readings(rows: UniformRows, layout: Layout, latest: int, earliest: int = YEAR_2000) -> list[Reading] | None:
+def uniform_readings(
+    rows: UniformRows, layout: Layout, latest: int, earliest: int = YEAR_2000
+) -> UniformReadings | None:
     """As :func:`read_uniform_rows`, for lines that are already split."""
     lines, width = rows
     if not layout.columns or layout.last_column > width or not width:
@@ -71,9 +82,13 @@ def uniform_readings(rows: UniformRows, layout: Layout, latest: int, earliest: i
     columns = list(zip(*cut, strict=True))
     if columns[1].count(b"0") != len(lines):
         return None
+    places = {value: column if column <= left else column - width - 1 for value, column in layout.columns.items()}
+    # A meter may have no value for a column in any row. An empty field in a column that has values is irregular.
+    places = {value: place for value, place in places.items() if any(columns[place])}
+    if not places:
+        return None
     try:
         times = list(map(quoted_time, columns[0]))
-        places = {value: column if column <= left else column - width - 1 for value, column in layout.columns.items()}
         values = [_values(columns, places.get(value), layout.scales.get(value, 1.0)) for value in VALUES]
     except ValueError:
         return None
@@ -85,7 +100,7 @@ def uniform_readings(rows: UniformRows, layout: Layout, latest: int, earliest: i
     channels, registers = values[: len(CHANNELS)], values[len(CHANNELS) :]
     readings = list(map(new_reading, zip(times, *channels, repeat(False), *registers)))
     readings.sort(key=_time_of)
-    return readings
+    return UniformReadings(readings, (len(layout.columns) - len(places)) * len(lines))
 
 
 @lru_cache(256)

@@ -175,10 +175,11 @@ def parse_uniform_log(
     """The result of :func:`parse_log_steps` for a whole log that is already split into rows; None if a row is not regular."""
     if points is not None and rows.commas + 1 - FIRST_POINT not in points:
         return None
-    readings = uniform_readings(rows, layout, latest, max(earliest, YEAR_2000))
-    if readings is None:
+    found = uniform_readings(rows, layout, latest, max(earliest, YEAR_2000))
+    if found is None:
         return None
-    return ParsedLog(readings=readings, rows=len(readings), readable_rows=len(readings))
+    count = len(found.readings)
+    return ParsedLog(readings=found.readings, rows=count, readable_rows=count, missing_values=found.missing_values)
 
 
 def _whole_lines(texts: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
@@ -318,15 +319,16 @@ class _Parser:
         collector = self._collector
         if collector.commas is not None and text[: text.find(b"\n")].count(b",") not in collector.commas:
             return False
-        readings = read_uniform_rows(text, collector.layout, collector.latest, collector.earliest)
-        if readings is None:
+        read = read_uniform_rows(text, collector.layout, collector.latest, collector.earliest)
+        if read is None:
             return False
-        found = {reading.time: reading for reading in readings}
+        found = {reading.time: reading for reading in read.readings}
         if not collector.found.keys().isdisjoint(found):
             return False
         collector.found.update(found)
         collector.rows += len(found)
         collector.readable += len(found)
+        collector.missing += read.missing_values
         return True
 
     def take(self, lines: list[bytes]) -> None:

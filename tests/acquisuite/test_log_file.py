@@ -475,6 +475,16 @@ def test_good_rows_are_read_by_columns(layout: Layout, end: str) -> None:
     assert by_columns(text, layout) == by_rows(text, layout)
 
 
+def test_rows_with_empty_columns_are_read_by_columns() -> None:
+    text = "".join(f"'2002-01-31 18:3{minute}:00',0,0,0,7.5,0.5,,\n" for minute in range(4)).encode()
+    even = read_uniform_rows(text, EVEN, NOW)
+    assert even is not None
+    assert even.missing_values == 8
+    assert by_columns(text, EVEN) == by_rows(text, EVEN)
+    assert read_uniform_rows(text, Layout.of("empty", P=6, Q=7), NOW) is None
+    assert by_columns(text, Layout.of("empty", P=6, Q=7)) == by_rows(text, Layout.of("empty", P=6, Q=7))
+
+
 @pytest.mark.parametrize(
     "text",
     [

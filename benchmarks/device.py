@@ -31,10 +31,13 @@ def password_of(site: int) -> str:
     return f"pw-{serial_of(site)}"
 
 
-def upload(site: int, meter: int, start: int, rows: int = ROWS, interval: int = 60) -> bytes:
-    """The body of an upload: rows of a Veris E51C2 (class 27, 75 columns) from ``start`` on, gzip."""
+def upload(site: int, meter: int, start: int, rows: int = ROWS, interval: int = 60, *, registers: bool = True) -> bytes:
+    """The body of an upload: rows of a Veris E51C2 (class 27, 75 columns) from ``start`` on, gzip.
+
+    :param registers: whether its energy registers have values.
+    """
     serial = serial_of(site)
-    lines = _rows(site, meter, start, rows, interval)
+    lines = _rows(site, meter, start, rows, interval, registers)
     log = gzip.compress(("\n".join(lines) + "\n").encode(), 6, mtime=0)
     fields = {
         "MODE": "LOGFILEUPLOAD",
@@ -66,7 +69,7 @@ _OTHER = [",".join(f"{_rng.uniform(0, 500):.3f}" for _ in range(count)) for coun
 _COUNTED_SINCE = 1_700_000_000
 
 
-def _rows(site: int, meter: int, start: int, rows: int, interval: int) -> list[str]:
+def _rows(site: int, meter: int, start: int, rows: int, interval: int, registers: bool) -> list[str]:
     rng = random.Random(f"{site}/{meter}/{start}")
     place = rng.randrange(499)
     lines = []
@@ -74,12 +77,11 @@ def _rows(site: int, meter: int, start: int, rows: int, interval: int) -> list[s
         first, second, third, fourth = (_OTHER[499 * run + (place + row) % 499] for run in range(4))
         moment = start + interval * row
         stamp = time.strftime("'%Y-%m-%d %H:%M:%S',0,0,0", time.gmtime(moment))
-        energy = (moment - _COUNTED_SINCE) / 3600 * 25  # columns 4 to 6: net, import, export
+        energy = (moment - _COUNTED_SINCE) / 3600 * 25
+        counted = f"{energy:.3f},{energy:.3f},0.000" if registers else ",,"  # columns 4 to 6: net, import, export
         P, Q = 1 + 49 * rng.random(), 9 * rng.random()  # columns 14 and 15
         factor, volts = 0.9 + 0.1 * rng.random(), 118 + 4 * rng.random()  # columns 17 and 70
-        lines.append(
-            f"{stamp},{energy:.3f},{energy:.3f},0.000,{first},{P:.3f},{Q:.3f},{second},{factor:.3f},{third},{volts:.2f},{fourth}"
-        )
+        lines.append(f"{stamp},{counted},{first},{P:.3f},{Q:.3f},{second},{factor:.3f},{third},{volts:.2f},{fourth}")
     return lines
 
 
@@ -173,9 +175,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 class FreshUploads:
     """A file of new uploads for wrk: quarter by quarter of many sites, both meters of each."""
 
-    def __init__(self, path: Path, sites: int) -> None:
+    def __init__(self, path: Path, sites: int, *, registers: bool = True) -> None:
         self.path = path
         self._sites = sites
+        self._registers = registers
         self._start = int(time.time()) // 86400 * 86400 - 20 * 86400
         self._offsets = [0]
 
@@ -189,7 +192,7 @@ class FreshUploads:
     def _add(self, file: BinaryIO) -> None:
         quarter, rest = divmod(len(self._offsets) - 1, self._sites * len(METERS))
         site, meter = divmod(rest, len(METERS))
-        body = upload(site, METERS[meter], self._start + 60 * ROWS * quarter)
+        body = upload(site, METERS[meter], self._start + 60 * ROWS * quarter, registers=self._registers)
         record = b"%d\n%s" % (len(body), body)
         file.write(record)
         self._offsets.append(self._offsets[-1] + len(record))

@@ -16,7 +16,6 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
 
 from cenergyd.acquisuite import encode
 from cenergyd.readings.model import Reading
@@ -79,9 +78,18 @@ class Site:
         assert acknowledged(raw_post(self.daemon.port, "/consume", *encode.multipart_form(form)))
 
 
+_minute = 0
+
+
+def begin_minute() -> None:
+    """The minute now is the last of all :func:`minutes` until the next call: two meters' readings would not meet where a minute begins between."""
+    global _minute  # noqa: PLW0603 - a test has one clock
+    _minute = int(time.time()) // 60 * 60
+
+
 def minutes(power: float, count: int, *, ago: int = 0, skip: range = range(0)) -> list[Reading]:
     """Readings of the last ``count`` minutes, oldest first, ending ``ago`` minutes back; ``skip`` are minutes back without one."""
-    last = int(time.time()) // 60 * 60 - ago * 60
+    last = _minute - ago * 60
     return [
         Reading(last - 60 * back, P=power, L1_PF=0.97, L1_V=121.0)
         for back in reversed(range(count))
@@ -99,8 +107,17 @@ def sign_in(browser: webdriver.Chrome, daemon: RunningDaemon, token: str) -> Non
 
 def until(browser: webdriver.Chrome, condition: Callable[[], Any], message: str = "") -> Any:
     """Wait for a condition; elements that the page replaces meanwhile are ignored."""
-    waiting = WebDriverWait(browser, PATIENCE, 0.05, ignored_exceptions=(WebDriverException,))
-    return waiting.until(lambda _: condition(), message)
+    end, pause = time.monotonic() + PATIENCE, 0.02
+    error: WebDriverException | None = None
+    while True:
+        try:
+            if found := condition():
+                return found
+        except WebDriverException as failed:
+            error = failed
+        assert time.monotonic() < end, f"{message} did not come to be in {PATIENCE} s ({error})"
+        time.sleep(pause)
+        pause = min(2 * pause, 0.3)  # each question takes CPU time of three processes
 
 
 def press(browser: webdriver.Chrome, text: str) -> None:

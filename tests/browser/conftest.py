@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from tests.browser.actions import Site
+from tests.browser.actions import Site, begin_minute
 from tests.browser.chrome import DESKTOP, complaints, open_chrome, set_size, set_theme
 from tests.browser.known_sites import known_sites  # noqa: F401 - a fixture
 from tests.browser.rich_site import rich  # noqa: F401 - a fixture
 from tests.daemon_process import RunningDaemon
+from tests.e2e.device import wait_for
 
 _serials = count(1)
 
@@ -23,6 +24,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def first_minute() -> None:
+    """For the fixtures of the session."""
+    begin_minute()
+
+
+@pytest.fixture(autouse=True)
+def minute() -> None:
+    """For each test."""
+    begin_minute()
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +50,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     }
     running = RunningDaemon(tmp_path_factory.mktemp("daemon"), settings)
     running.start()
+    # A moment after it is ready, and only as long as no operator has a token.
+    wait_for(lambda: "One-time sign-in token" in running.log(), what="the first token")
     yield running
     running.stop()
     # No page or stream may have caused an error in the daemon.

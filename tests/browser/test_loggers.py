@@ -32,7 +32,7 @@ def ask(site: Site, path: str) -> Any:
     request = urllib.request.Request(
         f"{site.daemon.url}/api/v1/{path}", headers={"Authorization": f"Bearer {site.operator_token}"}
     )
-    with urllib.request.urlopen(request, timeout=20) as reply:
+    with urllib.request.urlopen(request, timeout=120) as reply:
         return json.load(reply)
 
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
+from pymongo import MongoClient
 from twisted.logger import globalLogPublisher
 
 from cenergyd.customers import passwords
@@ -105,9 +106,14 @@ def own_mongo() -> Iterator[Callable[..., RunningMongo]]:
 
 
 @pytest.fixture
-def unique_name() -> str:
+def unique_name(request: pytest.FixtureRequest) -> Iterator[str]:
     """A database name that no other test uses."""
-    return f"t{uuid4().hex[:16]}"
+    name = f"t{uuid4().hex[:16]}"
+    yield name
+    if "second_mongo" in request.fixturenames:  # each database that is left makes it slower
+        server: RunningMongo = request.getfixturevalue("second_mongo")
+        with MongoClient[Any](server.url) as client:
+            client.drop_database(name)
 
 
 def _factory(kind: Callable[..., Any]) -> Iterator[Callable[..., Any]]:

@@ -19,7 +19,7 @@ from cenergyd.storage import backup
 from cenergyd.storage.backup import BackupError, Database, back_up, restore
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
-from tests.e2e.stored import stored
+from tests.e2e.stored import derived, stored
 
 NOW = 1_800_000_000
 SERIALS = ("001EC6000001", "001EC6000002")
@@ -79,7 +79,6 @@ def test_beside_a_daemon_that_takes_uploads(tmp_path: Path) -> None:
     done = restored.run("restore", str(tmp_path / "backup"))
     assert done.returncode == 0, done.stderr
     loads = [f"{serial}_1" for serial in SERIALS]
-    derived = [f"{serial}_missing_meter" for serial in SERIALS]
     solars = [f"{serial}_2" for serial in SERIALS]
     found, _ = stored(restored, [*loads, *solars])
     for site, load, count in zip(sites, loads, before, strict=True):
@@ -88,12 +87,7 @@ def test_beside_a_daemon_that_takes_uploads(tmp_path: Path) -> None:
     # What was not derived at the time of the backup is derived by the daemon that runs on it.
     restored.start()
     try:
-        wait_for(
-            lambda: all(
-                len(stored(restored, [d])[0][d]) >= len(found[s]) for d, s in zip(derived, solars, strict=True)
-            ),
-            what="derivation in the restored store",
-        )
+        derived(restored, {f"{serial}_missing_meter": len(found[f"{serial}_2"]) for serial in SERIALS})
         for serial in SERIALS:
             assert acknowledged(upload(restored, serial, "1", readings(int(time.time()) // 60 * 60, 1, 1.0)))
     finally:

@@ -95,8 +95,8 @@ async def test_at_the_same_time_one_wins_and_all_count(store):
 
 @pytest_twisted.ensureDeferred
 async def test_many_at_once(store, request):
-    # mongoeco makes of each key a level of an expression, and SQLite takes 1,000.
-    count = 300 if "second_mongo" in request.node.callspec.id else 600
+    # mongoeco takes 15 ms for each, and makes of each key a level of an expression, of which SQLite takes 1,000.
+    count = 60 if "second_mongo" in request.node.callspec.id else 600
     await store.put_many("k", [])
     await store.put("k", "5", {"old": 1}, owner="x")
     documents = [NewDocument(f"{i}", {"n": i}, "even" if i % 2 == 0 else None, i) for i in range(count)]

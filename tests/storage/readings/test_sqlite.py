@@ -20,13 +20,13 @@ from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.storage.sqlite.readings import SqliteReadingStore
 
 T0 = 1_577_836_800
-DAYS = 400
+DAYS = 100
 END = T0 + DAYS * 86400
 
 
 @pytest_twisted.async_yield_fixture
-async def year(tmp_path: Path) -> AsyncIterator[SqliteReadingStore]:
-    """A store with 400 days of minutes: 576,000 readings of series A_1."""
+async def days(tmp_path: Path) -> AsyncIterator[SqliteReadingStore]:
+    """A store with 100 days of minutes: 144,000 readings of series A_1."""
     store = SqliteReadingStore(reactor, tmp_path / "readings.sqlite")
     await store.open()
     for day in range(0, DAYS, 10):
@@ -38,14 +38,14 @@ async def year(tmp_path: Path) -> AsyncIterator[SqliteReadingStore]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_400_days_of_minutes(year: SqliteReadingStore) -> None:
-    store = year
+async def test_100_days_of_minutes(days: SqliteReadingStore) -> None:
+    store = days
     begun = time.process_time()
     found = (await store.summarise(["A_1"], T0, END, 86400))["A_1"]
     took = time.process_time() - begun  # of all threads, and whatever else the machine does
     assert [(s.time, s.readings) for s in found] == [(T0 + k * 86400, 1440) for k in range(DAYS)]
     assert found[0].channels["L1_V"][0] == 120.0
-    assert took < 4, f"{took:.2f} s of processor time; about 0.5 s is usual"
+    assert took < 2, f"{took:.2f} s of processor time; about 0.13 s is usual"
 
     # A long read in both reading threads: small writes go on meanwhile, and small reads take turns with it.
     slow = [Deferred.fromCoroutine(store.read(["A_1"], 0, END)) for _ in range(2)]
@@ -54,7 +54,7 @@ async def test_400_days_of_minutes(year: SqliteReadingStore) -> None:
         await store.write([SeriesReadings("B_1", [Reading(T0 + writes, 1.0)])])
         assert await store.last(["B_1"]) == {"B_1": Reading(T0 + writes, 1.0)}
         writes += 1
-    assert writes >= 5
+    assert writes > 1, "the first one did not wait for the reads"
     for read in slow:
         assert len((await read)["A_1"]) == DAYS * 1440
 

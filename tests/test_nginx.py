@@ -67,7 +67,7 @@ class Front:
     def end(self) -> None:
         """Both."""
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(120)
         self.daemon.kill()
 
     def call(
@@ -78,9 +78,9 @@ class Front:
         context = ssl.create_default_context(cafile=str(self.authority.pem))
         context.check_hostname = host == "127.0.0.1"
         link = (
-            http.client.HTTPSConnection(host, self.secure, timeout=30, context=context)
+            http.client.HTTPSConnection(host, self.secure, timeout=120, context=context)
             if secure
-            else http.client.HTTPConnection(host, self.plain, timeout=30)
+            else http.client.HTTPConnection(host, self.plain, timeout=120)
         )
         return call(link, method, path, body, headers)
 

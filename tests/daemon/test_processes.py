@@ -21,7 +21,7 @@ from twisted.internet.protocol import Factory, Protocol
 from cenergyd.web.server.accept import accept_singly
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
-from tests.e2e.stored import stored
+from tests.e2e.stored import derived
 from tests.parent_death import ending_with_tests
 from tests.servers import free_port
 
@@ -46,7 +46,7 @@ class Behind(RunningDaemon):
 
     def uploads(self) -> float:
         """How many it has acknowledged itself."""
-        link = http.client.HTTPConnection("127.0.0.1", self.own, timeout=20)
+        link = http.client.HTTPConnection("127.0.0.1", self.own, timeout=120)
         link.request("GET", "/metrics")
         text = link.getresponse().read().decode()
         link.close()
@@ -106,9 +106,7 @@ def test_both_take_uploads_and_one_goes_on_alone(pair: list[Behind]) -> None:
     assert one.process.wait(120) == 0
     for _ in range(5):
         assert other.ready(), "the socket stays open while one of its processes is left"
-    derived = f"{SERIAL}_missing_meter"
-    wait_for(lambda: len(stored(other, [derived])[0][derived]) == 20, what="derivation")
-    assert stored(other, [f"{SERIAL}_1"])[0][f"{SERIAL}_1"] == loads
+    assert derived(other, {f"{SERIAL}_1": 20, f"{SERIAL}_missing_meter": 20})[f"{SERIAL}_1"] == loads
     assert other.stop() == 0
 
 

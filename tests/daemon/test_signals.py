@@ -216,7 +216,10 @@ def test_a_stop_under_load(tmp_path: Path) -> None:
 
 
 def test_a_stop_answers_the_upload_whose_body_is_arriving(tmp_path: Path) -> None:
-    daemon = RunningDaemon(tmp_path)
+    # A new connection's request may come as late as on a slow machine.
+    daemon = RunningDaemon(
+        tmp_path, {"cenergyd.web.server.site._NEW_SECONDS": "100", "server.shutdown_grace_seconds": "200"}
+    )
     daemon.start()
     try:
         add_customer(daemon, SERIAL, load="1", solar="2")

@@ -34,7 +34,7 @@ def daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningD
 
 
 def ask(daemon: RunningDaemon, method: str, path: str, kind: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=20)
+    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
     try:
         link.request(method, path, body=body or None, headers={"Content-Type": kind} if kind else {})
         reply = link.getresponse()

@@ -53,9 +53,11 @@ def stored(
     With ``counts`` it waits, at most ``timeout`` seconds, until each series has so many and nobody waits, with ``jobs`` not for
     them either.
     """
+    # The daemon may be one that gives up on a store soon; here it is waited for.
+    patient = dict.fromkeys(("customers.timeout_seconds", "readings.timeout_seconds"), "60")
     done = forking.run(
         [sys.executable, "-c", _SCRIPT],
-        input=json.dumps([daemon.in_the_ini, list(series), dict(counts or {}), timeout, jobs]),
+        input=json.dumps([daemon.in_the_ini | patient, list(series), dict(counts or {}), timeout, jobs]),
         capture_output=True, text=True, timeout=60 + timeout, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,7 @@ MORE_SETTINGS = {"archive.days": "30"}
 
 
 def api(daemon: RunningDaemon, token: str, method: str, path: str, body: Any = None) -> Any:
-    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=20)
+    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "If-Match": "*"}
     link.request(method, f"/api/v1/{path}", json.dumps(body) if body is not None else None, headers)
     reply = link.getresponse()
@@ -62,10 +62,10 @@ def test_a_wrong_layout_is_put_right_and_the_archive_read_again(daemon: RunningD
     assert wrong[f"{SERIAL}_2"][0].P == 120.5, "the voltage, as the wrong layout says"
     wait_for(lambda: archived(daemon) == 4, PATIENCE, "four archived uploads")
 
-    (file,) = files(daemon)
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    assert PASSWORD.encode() not in file.read_bytes()
+    for file in files(daemon):  # one, or two at midnight in UTC
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+        assert PASSWORD.encode() not in file.read_bytes()
 
     hours = f"customers/{customer['id']}/rollups?role=solar&resolution=1h&start={start}&end={start + 3600}"
     wait_for(lambda: api(daemon, token, "GET", hours)["windows"], PATIENCE, "an hour's rollup")
@@ -86,9 +86,12 @@ def test_a_wrong_layout_is_put_right_and_the_archive_read_again(daemon: RunningD
 
     wait_for(follows, PATIENCE, "the derivation")
     mean = sum(each.P for each in solar[:60]) / 60  # type: ignore[misc]
-    wait_for(
-        lambda: abs(api(daemon, token, "GET", hours)["windows"][0]["P_mean"] - mean) < 1e-6, PATIENCE, "the rollup"
-    )
+
+    def rolled_up() -> bool:
+        windows = api(daemon, token, "GET", hours)["windows"]
+        return bool(windows) and abs((windows[0]["P_mean"] or 0) - mean) < 1e-6
+
+    wait_for(rolled_up, PATIENCE, "the rollup")
 
 
 def test_a_record_cut_short_by_a_kill_is_skipped_and_reported(daemon: RunningDaemon) -> None:
@@ -99,12 +102,12 @@ def test_a_record_cut_short_by_a_kill_is_skipped_and_reported(daemon: RunningDae
         assert acknowledged(upload(daemon, SERIAL, "1", values[20 * number : 20 * number + 20]))
     wait_for(lambda: archived(daemon) == 3, PATIENCE, "three archived uploads")
     daemon.kill()
-    (file,) = files(daemon)
-    file.write_bytes(file.read_bytes()[:-40])
+    before = files(daemon)
+    before[-1].write_bytes(before[-1].read_bytes()[:-40])
     daemon.start()  # appends to a file of its own
     assert acknowledged(upload(daemon, SERIAL, "1", readings(start + 3600, 20, 9.0)))
     wait_for(lambda: archived(daemon) == 1, PATIENCE, "another one")
-    assert len(files(daemon)) == 2
+    assert len(files(daemon)) == len(before) + 1
     done = daemon.run("reread", SERIAL, "--from", "1d ago")
     assert done.returncode == 0, done.stderr
     assert "3 archived uploads read, 60 readings" in done.stdout

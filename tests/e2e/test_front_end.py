@@ -37,7 +37,7 @@ ENOUGH = {"kills": 3, "migrations": 2, "killed_migrations": 2, "changes": 30}
 """What is done beside the saves, at least so often."""
 SAVE_PAUSE_SECONDS = 0.005
 """Between two saves, unless all are made: as fast as they can be made they take a whole core from the daemons that they are to meet."""
-MOST_SECONDS = 200
+MOST_SECONDS = 900
 PASSWORD = "as the front end wrote it"
 AGREED = ("facility", "load", "solar", "logger_serial_number")
 
@@ -128,7 +128,7 @@ class World:
             time.sleep(0.02)
 
     def patch(self, customer: str, token: str, change: dict[str, str]) -> int:
-        link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=20)
+        link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=120)
         try:
             head = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "If-Match": "*"}
             link.request("PATCH", f"/api/v1/customers/{customer}", json.dumps(change), head)

@@ -17,7 +17,7 @@ MORE_SETTINGS = {"cenergyd.ingest.activity.INTERVAL_SECONDS": "0.2"}
 def claim(
     daemon: RunningDaemon, customer: str, token: str, serial: str, password: str
 ) -> tuple[int, dict[str, object]]:
-    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=20)
+    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
     body = json.dumps({"logger_serial_number": serial, "logger_password": password})
     head = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "If-Match": "*"}
     link.request("PATCH", f"/api/v1/customers/{customer}", body, head)

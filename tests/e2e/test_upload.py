@@ -69,7 +69,7 @@ def test_shark_layout_by_device_class_and_basic_credentials(daemon: RunningDaemo
     del fields["SERIALNUMBER"], fields["PASSWORD"]
     kind, body = encode.multipart_form(fields, "mb-007.log", content)
     basic = base64.b64encode(f"{SERIAL}:{PASSWORD}".encode()).decode()
-    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=20)
+    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
     link.request("POST", "/consume", body, {"Content-Type": kind, "Authorization": f"Basic {basic}"})
     reply = link.getresponse()
     assert acknowledged((reply.status, reply.read()))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
-from tests.e2e.stored import stored
+from tests.e2e.stored import derived, stored
 
 SERIAL = "001EC6600001"
 
@@ -55,11 +55,14 @@ def test_a_full_disk(daemon: RunningDaemon) -> None:
             status, body = upload(daemon, SERIAL, meter, values)
             assert (status, body.splitlines()[0][:9]) == (503, b"FAILURE: ")
             assert b"SUCCESS" not in body.splitlines()
-    status, body = daemon.get("/readyz")
-    checks = json.loads(body)["checks"]
-    assert status == 503
-    for name in ("readings", "customers"):
-        assert "full" in checks[name] or "I/O" in checks[name], checks
+
+    def both_say_so() -> bool:
+        status, body = daemon.get("/readyz")
+        checks = json.loads(body)["checks"]
+        reasons = [checks[name] for name in ("readings", "customers")]
+        return status == 503 and all("full" in reason or "I/O" in reason for reason in reasons)
+
+    wait_for(both_say_so, what="both reasons")
     assert daemon.get("/healthz")[0] == 200
     found, _ = stored(daemon, [f"{SERIAL}_1", f"{SERIAL}_2"])
     assert found == {f"{SERIAL}_1": load[:20], f"{SERIAL}_2": solar[:20]}
@@ -68,12 +71,11 @@ def test_a_full_disk(daemon: RunningDaemon) -> None:
     daemon.wait_ready()
     for meter, values in kept:
         assert acknowledged(upload(daemon, SERIAL, meter, values))
-    derived = f"{SERIAL}_missing_meter"
-    wait_for(lambda: len(stored(daemon, [derived])[0][derived]) == 100, 120, "derivation")
-    found, _ = stored(daemon, [f"{SERIAL}_1", f"{SERIAL}_2", derived])
+    computed = f"{SERIAL}_missing_meter"
+    found = derived(daemon, dict.fromkeys((f"{SERIAL}_1", f"{SERIAL}_2", computed), 100))
     assert found[f"{SERIAL}_1"] == load
     assert found[f"{SERIAL}_2"] == solar
-    assert [reading.P for reading in found[derived]] == [a.P - b.P for a, b in zip(load, solar, strict=True)]
+    assert [reading.P for reading in found[computed]] == [a.P - b.P for a, b in zip(load, solar, strict=True)]
 
 
 def test_a_daemon_that_starts_on_a_full_disk_needs_no_restart(daemon: RunningDaemon, tmp_path: Path) -> None:

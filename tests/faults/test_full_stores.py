@@ -119,8 +119,12 @@ def test_a_shard_that_stays_broken_is_distinguished(scene: Scene, site: str) -> 
         refused_cleanly(*send(scene.daemon, site, "1", later))
         scene.influx.free_disk()
         refused_cleanly(*send(scene.daemon, site, "1", later))
-        wait_for(lambda: list(not_ready(scene.daemon)) == ["readings"], what="one store that fails")
-        assert "error writing WAL entry" in not_ready(scene.daemon)["readings"]
+
+        def reasons_of_one() -> bool:
+            reasons = not_ready(scene.daemon)
+            return list(reasons) == ["readings"] and "error writing WAL entry" in reasons["readings"]
+
+        wait_for(reasons_of_one, what="one store that fails")
         assert rows(scene, f"{site}_1") == 15  # those refused too
     scene.daemon.wait_ready()
     taken(scene.daemon, site, [("1", later)])

@@ -194,11 +194,18 @@ def test_a_slow_store_is_waited_for(scene: Scene, site: str, slow: str) -> None:
 def test_a_device_that_hangs_up_before_the_answer(scene: Scene, site: str) -> None:
     """It keeps its file and sends it again: the same readings are stored once."""
     sent = files(number=2)
+    scene.daemon.wait_ready()
     scene.influx_proxy.delay = TIMEOUT / 2
+    hung_up = 0
     for meter, values in sent:
-        with pytest.raises(OSError, match="timed out"):
-            upload(scene.daemon, site, meter, values, timeout=0.1)
+        try:
+            answer = upload(scene.daemon, site, meter, values, timeout=0.1)
+        except TimeoutError:
+            hung_up += 1
+        else:
+            refused_cleanly(answer, 0)  # on a machine so slow that the store counts as down by now
     scene.influx_proxy.mend()
+    assert hung_up
     taken(scene.daemon, site, sent)
     all_there(scene, site, sent)
 
@@ -245,12 +252,12 @@ def test_memory_and_files_do_not_grow_with_faults(scene: Scene, site: str) -> No
     daemon = scene.daemon
     assert daemon.process is not None
     folder = Path(f"/proc/{daemon.process.pid}/fd")
-    before = None
+    most = None
     for meter, values in files(number=3):
         scene.influx_proxy.reset()
         scene.mongo_proxy.reset()
         daemon.wait_ready()
         wait_for(lambda meter=meter, values=values: acknowledged(upload(daemon, site, meter, values)), 120, "an upload")
-        now = sum(1 for _ in folder.iterdir())
-        before = before or now
-        assert now <= before + 12
+        most = most or sum(1 for _ in folder.iterdir()) + 12
+        # What is there for a moment is no leak.
+        wait_for(lambda most=most: sum(1 for _ in folder.iterdir()) <= most, what="the end of descriptors")

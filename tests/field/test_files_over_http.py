@@ -43,7 +43,7 @@ def manifest(field: Field, serial: str) -> list[str]:
 
 def xml(field: Field, serial: str, body: bytes) -> Answer:
     pair = base64.b64encode(f"{serial}:{PASSWORD}".encode()).decode()
-    link = http.client.HTTPConnection("127.0.0.1", field.daemon.port, timeout=30)
+    link = http.client.HTTPConnection("127.0.0.1", field.daemon.port, timeout=120)
     link.request("POST", "/consume", body, {"Content-Type": "text/xml", "Authorization": f"Basic {pair}"})
     reply = link.getresponse()
     answer = reply.status, reply.read()

@@ -78,6 +78,11 @@ def test_the_socket_keeps_the_true_addresses_of_both_families(pair: Installed) -
     ask = "import urllib.request as u; u.urlopen('http://{}:8080/consume', b'MODE=LOGFILEUPLOAD')"
     for host in ("127.0.0.1", "[::1]"):
         pair.run(f'python3 -c "{ask.format(host)}"', check=False)
-    said = pair.journal("cenergyd@1 -u cenergyd@2")
-    assert set(re.findall(r"upload from (\S+) unauthorized", said)) == {"127.0.0.1", "::1"}
-    assert "listening on http://[::]:8080/" in said
+
+    def seen() -> set[str]:
+        return set(re.findall(r"upload from (\S+) unauthorized", pair.journal("cenergyd@1 -u cenergyd@2")))
+
+    # The journal has a line some time after it was written.
+    pair.wait(lambda: len(seen()) > 1, "both")
+    assert seen() == {"127.0.0.1", "::1"}
+    assert "listening on http://[::]:8080/" in pair.journal("cenergyd@1 -u cenergyd@2")

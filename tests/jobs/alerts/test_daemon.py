@@ -45,7 +45,7 @@ def test_an_alert_of_the_computed_grid_meter_survives_kills_and_is_sent_once(
         "cenergyd.jobs.messages.outbox.FIRST_RETRY_SECONDS": "1",
         "cenergyd.jobs.messages.outbox.MAX_RETRY_SECONDS": "1",
         "cenergyd.jobs.messages.outbox.MAX_ATTEMPTS": "100",
-        "cenergyd.jobs.messages.sender.SEND_TIMEOUT_SECONDS": "4",
+        "cenergyd.jobs.messages.sender.SEND_TIMEOUT_SECONDS": "12",
         "cenergyd.jobs.messages.sender.CLAIM_MARGIN_SECONDS": "1",
         "cenergyd.derivation.service.CLAIM_SECONDS": "5",
         "derivation.plugin_timeout_seconds": "2",

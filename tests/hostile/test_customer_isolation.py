@@ -23,9 +23,9 @@ from tests.e2e.device import PASSWORD, acknowledged, raw_post, upload
 from tests.e2e.stored import derived, stored
 
 OWNERS, OWN, SOLD, UNKNOWN = "001EC6710001", "001EC6710002", "001EC6710003", "001EC671FFFF"
-LOAD, SOLAR = 731.625, 218.375
-MARKS = ("731.6", "218.3", "513.2", "950.0")
-"""The first digits of the owner's powers, of their difference and of their sum."""
+LOAD, SOLAR = 731.625, 218.5
+MARKS = ("731.6", "218.5", "513.1", "950.1")
+"""The first digits of the owner's powers, of their difference and of their sum; none is a whole number, as times may be."""
 ROWS = 30
 START = int(time.time()) // 3600 * 3600 - 7200
 OTHER_PASSWORD = "the owner's own"

@@ -15,8 +15,9 @@ from cenergyd.errors import Conflict
 
 POLL_SECONDS = 20.0
 """Seconds between two reads of the announcements."""
-MAX_CACHE_SECONDS = 3600.0
-"""Seconds after which cached values are read again even without an announcement, because daemons of earlier versions announce nothing."""
+MAX_CACHE_SECONDS = 6 * 3600.0
+"""Seconds after which cached values are read again even without an announcement, for changes that somebody makes in the store by hand. Each of
+these reads is a query for one site."""
 UNSETTLED_SECONDS = 300
 """Seconds after an announcement within which its change is made, or not at all."""
 _KEY = "all"

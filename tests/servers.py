@@ -23,6 +23,7 @@ from tempfile import mkdtemp
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from cenergyd.testing.daemon import freeze_process
 from cenergyd.testing.ports import free_port
 from tests.parent_death import ending_with_tests
 
@@ -100,10 +101,8 @@ class RunningServer:
 
     def pause(self) -> None:
         """Freeze it: connections stay open and nothing is answered."""
-        self._send(signal.SIGSTOP)
-        end = time.monotonic() + READY_SECONDS
-        while not self._is_stopped() and time.monotonic() < end:
-            time.sleep(0.01)
+        if self.process is not None and self.process.poll() is None:
+            freeze_process(self.process.pid)
 
     def resume(self) -> None:
         """Thaw it."""
@@ -125,13 +124,6 @@ class RunningServer:
     def _limit_files(self, size: int) -> None:
         if self.process is not None and self.process.poll() is None:
             resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-    def _is_stopped(self) -> bool:
-        """Whether every thread has stopped; a signal takes a moment."""
-        assert self.process is not None
-        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
-        states = [(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads]
-        return all(state in "Tt" for state in states)
 
     def _send(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -127,12 +127,7 @@ class RunningDaemon:
     def freeze(self) -> None:
         """SIGSTOP: it keeps its connections and answers nothing. Returns once every thread has stopped."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-        end = time.monotonic() + 120
-        while not _is_stopped(self.process.pid):
-            if time.monotonic() > end:
-                raise AssertionError("the daemon did not stop at SIGSTOP")
-            time.sleep(0.01)
+        freeze_process(self.process.pid)
 
     def thaw(self) -> None:
         """SIGCONT."""
@@ -150,6 +145,16 @@ class RunningDaemon:
     def log(self) -> str:
         """Its log so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+
+def freeze_process(process: int) -> None:
+    """SIGSTOP; returns once every thread has stopped, because one that runs a moment longer could still take a connection."""
+    os.kill(process, signal.SIGSTOP)
+    end = time.monotonic() + 120
+    while not _is_stopped(process):
+        if time.monotonic() > end:
+            raise AssertionError("the process did not stop at SIGSTOP")
+        time.sleep(0.01)
 
 
 def _is_stopped(process: int) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cenergyd.testing.daemon import _is_stopped
+from cenergyd.testing.daemon import freeze_process
 from tests import forking
 from tests.daemon_process import RunningDaemon
 from tests.parent_death import ending_with_tests
@@ -135,7 +135,7 @@ def test_several_processes_behind_one_socket_of_the_service_manager(tmp_path: Pa
                 manager.wait_for("READY=1")
             for process in processes:  # the other one must answer alone
                 other = next(one for one in processes if one is not process)
-                stop_all_threads(other.pid)
+                freeze_process(other.pid)
                 with socket.create_connection(("127.0.0.1", port), timeout=120) as link:
                     link.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
                     assert link.recv(100).split()[1] == b"200"
@@ -145,15 +145,6 @@ def test_several_processes_behind_one_socket_of_the_service_manager(tmp_path: Pa
                 process.send_signal(signal.SIGTERM)
             codes = [process.wait(120) for process in processes]
     assert codes == [0, 0]
-
-
-def stop_all_threads(process: int) -> None:
-    """SIGSTOP; a process that runs for a moment longer could still take a connection."""
-    os.kill(process, signal.SIGSTOP)
-    end = time.monotonic() + 120
-    while not _is_stopped(process):
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_simulated_fleet_with_faults_ends_with_store_equal_to_acknowledged(daemon: RunningDaemon) -> None:

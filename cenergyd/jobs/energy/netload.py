@@ -1,6 +1,7 @@
 """The customer's net load: the mean power drawn from the grid (load less solar) per 15 minutes, on which demand is charged.
 
-It is the utility meter's P, measured or computed, stored as ``<serial>_net_load_15m`` whichever meter it was at the time. The quarter hours are written together once the hour has ended, and again when late data affect them; until then :class:`NetLoadReader` computes them.
+It is the utility meter's P, measured or computed, stored as ``<serial>_net_load_15m`` whichever meter it was at the time. The quarter
+hours are written together once the hour has ended, and again when late data affect them; until then :class:`NetLoadReader` computes them.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from cenergyd.commands.common import (
 )
 from cenergyd.customers.changes import normal_serial
 from cenergyd.customers.fields import clean_meter
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.daemon.uploads import layout_table
 from cenergyd.ingest.log_reader import LogReader
@@ -78,7 +78,7 @@ def reread(
             if customer.logger_serial_number != normal_serial(serial):
                 raise Failed(f"{serial} is the logger of no customer now")
             rereader = _rereader(settings, stores, reactor, customer, dry_run=dry_run, progress=progress)
-            return await rereader.run(place, customer, Window(start, end), meter=wanted)
+            return await rereader.run(place, customer, TimeRange(start, end), meter=wanted)
 
     with progress_bar("reading again") as progress:
         counts = run_async(work)

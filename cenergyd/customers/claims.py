@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from cenergyd.customers.model import PendingMark, PendingWork, Window
+from cenergyd.customers.model import PendingMark, PendingWork, TimeRange
 
 
 class PendingSummary(NamedTuple):
@@ -69,7 +69,7 @@ class DerivationQueue(PendingQueue, Protocol):
         ...
 
     async def hand_over(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
+        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str] = ()
     ) -> list[bool]:
         """As :meth:`finish`, and in the same write widen the job queue's pending window of each customer by its window.
 
@@ -82,7 +82,7 @@ class DerivationQueue(PendingQueue, Protocol):
     async def hand_over_claimed(
         self,
         works: Sequence[PendingWork],
-        windows: Sequence[Window],
+        windows: Sequence[TimeRange],
         claim: str,
         until: int,
         results: Sequence[str] = (),

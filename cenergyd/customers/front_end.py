@@ -7,7 +7,7 @@ from typing import Protocol
 
 import attrs
 
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +43,9 @@ class FrontEnd(Protocol):
         """The change of one customer, None if there is none."""
         ...
 
-    async def follow(self, change: FrontEndChange, update: Mapping[str, object], pending: Window | None = None) -> bool:
+    async def follow(
+        self, change: FrontEndChange, update: Mapping[str, object], pending: TimeRange | None = None
+    ) -> bool:
         """Adopt a change; False if the customer has been changed again meanwhile.
 
         :param update: as for :meth:`CustomerStore.update`; it may adopt only a part of what the front end wrote.

@@ -212,7 +212,7 @@ class Customer:
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-class Window(NamedTuple):
+class TimeRange(NamedTuple):
     """A range of times, ``start <= time < end``, UTC seconds."""
 
     start: int

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from cenergyd.customers.claims import DerivationQueue, PendingQueue
 from cenergyd.customers.front_end import FrontEnd
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 
 
 class CustomerStore(Protocol):
@@ -50,7 +50,7 @@ class CustomerStore(Protocol):
         """Return if the store answers; raise StoreUnavailable with the reason if not."""
         ...
 
-    async def add(self, customer: Customer, *, pending: Window | None = None) -> Customer:
+    async def add(self, customer: Customer, *, pending: TimeRange | None = None) -> Customer:
         """Add one; the store chooses an ``id`` if it is empty. ``pending``: see :meth:`update`. Raises SerialTaken, Conflict."""
         ...
 
@@ -84,7 +84,7 @@ class CustomerStore(Protocol):
         changes: Mapping[str, object],
         *,
         expected_etag: str | None = None,
-        pending: Window | None = None,
+        pending: TimeRange | None = None,
     ) -> Customer:
         """Set fields (by their names in :class:`Customer`; ``extensions`` is merged by key, None removes a key).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.derivation.derive import Derivation, Deriver
 from cenergyd.derivation.plan import DerivationSegment
 from cenergyd.readings.model import Reading
@@ -40,7 +40,7 @@ async def chunks(
         stored = await store.read(rest.series, rest.read_start, rest.read_end, limit)
         sources = [source.series for source in rest.sources]
         end = complete_until(
-            Window(start, rest.end), sources, rest.target, stored, limit=limit, tolerance=deriver.tolerance
+            TimeRange(start, rest.end), sources, rest.target, stored, limit=limit, tolerance=deriver.tolerance
         )
         derivation = await deriver.derive(customer, rest.cut(start, end, deriver.tolerance), stored, reached)
         yield Chunk(start, end, derivation)
@@ -55,7 +55,7 @@ def least_limit(tolerance: int) -> int:
 
 
 def complete_until(
-    window: Window,
+    window: TimeRange,
     sources: Sequence[str],
     target: str,
     stored: Mapping[str, Sequence[Reading]],

@@ -14,7 +14,7 @@ import attrs
 from twisted.logger import Logger
 
 from cenergyd.customers.claims import DerivationQueue, PendingQueue
-from cenergyd.customers.model import PendingMark, PendingWork, Window
+from cenergyd.customers.model import PendingMark, PendingWork, TimeRange
 from cenergyd.derivation.derive import Derivation
 from cenergyd.derivation.diff import SeriesChange
 from cenergyd.derivation.plan import DerivationSegment, reach
@@ -67,7 +67,7 @@ class FollowingJobs(Protocol):
     """The jobs of this daemon, which may take over derived windows under a claim of their own."""
 
     async def take_over(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str], until: Sequence[float]
+        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str], until: Sequence[float]
     ) -> list[bool]:
         """Take over derived windows: end their derivation and store its results, at the latest when the jobs have run.
 
@@ -203,7 +203,7 @@ class Committer:
         if marks:
             await self.job_queue.mark(marks)
 
-    def _reach(self, done: TaskResult) -> Window:
+    def _reach(self, done: TaskResult) -> TimeRange:
         work = done.task.work
         return reach(work.customer, work.start, work.end, self.tolerance)
 
@@ -232,7 +232,7 @@ class Committer:
         return 0.0 if task.in_parts or task.work.jobs_waiting else task.renewed_at + self.ttl
 
     async def _ended(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str], until: Sequence[float]
+        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str], until: Sequence[float]
     ) -> list[bool]:
         """Hand over to the jobs of this daemon if they accept, otherwise to their queue. False if the claim was lost."""
         ended = [False] * len(works)

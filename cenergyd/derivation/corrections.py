@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from cenergyd.customers.claims import PendingQueue
 from cenergyd.customers.meter_history import setup_periods
-from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
+from cenergyd.customers.model import Customer, PendingMark, PendingWork, TimeRange
 from cenergyd.customers.ownership import FOREVER
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.kinds import CORRECTIONS
@@ -253,7 +253,7 @@ class Corrector:
 
     async def _affected(
         self, series: str, extent: tuple[int, int], before: Sequence[Correction], after: Sequence[Correction]
-    ) -> Window | None:
+    ) -> TimeRange | None:
         """The times that a change can affect; None if there are no readings."""
         times: list[int] = []
         for corrections in (before, after):
@@ -265,7 +265,7 @@ class Corrector:
         if not times:
             return None
         start, end = max(extent[0], min(times), 0), min(extent[1], max(times) + 1)
-        return Window(start, end) if start < end else None
+        return TimeRange(start, end) if start < end else None
 
 
 class CorrectionFollowUp(PeriodicService):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cenergyd.customers.meter_history import SetupPeriod, setup_periods, uses_sums
 from cenergyd.customers.meter_sum import is_sum, terms_of
-from cenergyd.customers.model import Customer, Role, Window
+from cenergyd.customers.model import Customer, Role, TimeRange
 from cenergyd.readings.model import Reading, missing_series, series_name, sum_series
 from cenergyd.readings.signs import sign_corrected
 
@@ -65,12 +65,12 @@ class DerivationSegment(NamedTuple):
         )
 
 
-def touched(start: int, end: int, tolerance: int) -> Window:
+def touched(start: int, end: int, tolerance: int) -> TimeRange:
     """The computed times that readings of ``start <= time < end`` can change."""
-    return Window(max(0, start - 2 * tolerance), end + tolerance)
+    return TimeRange(max(0, start - 2 * tolerance), end + tolerance)
 
 
-def reach(customer: Customer, start: int, end: int, tolerance: int) -> Window:
+def reach(customer: Customer, start: int, end: int, tolerance: int) -> TimeRange:
     """As :func:`touched`, if the customer's roles may be sums of meters: readings change sums, and sums change computed readings."""
     window = touched(start, end, tolerance)
     return touched(*window, tolerance) if uses_sums(customer) else window

@@ -17,7 +17,7 @@ from cenergyd.customers import meter_history
 from cenergyd.customers.changes import changed, checked_changes, normalised
 from cenergyd.customers.front_end import FrontEndChange
 from cenergyd.customers.meter_history import CHANGEABLE, setup_periods
-from cenergyd.customers.model import MISSING_METER, ROLES, Customer, Window
+from cenergyd.customers.model import MISSING_METER, ROLES, Customer, TimeRange
 from cenergyd.customers.ownership import FOREVER, OWNED, OwnedLogger, after_giving_up, owned_loggers, recorded
 from cenergyd.customers.store import CustomerStore
 from cenergyd.customers.time_zones import midnight_before
@@ -215,7 +215,7 @@ def followed(old: Customer, changes: Mapping[str, str], now: int) -> dict[str, o
         return dict(changes)  # the history is full
 
 
-async def touched_window(readings: ReadingStore, old: Customer | None, new: Customer, now: int) -> Window | None:
+async def touched_window(readings: ReadingStore, old: Customer | None, new: Customer, now: int) -> TimeRange | None:
     """The times to derive again: from the time of an effective-dated change, otherwise from the first reading; None if there is none."""
     if old is not None and _meters(old) == _meters(new):
         return None
@@ -232,7 +232,7 @@ async def touched_window(readings: ReadingStore, old: Customer | None, new: Cust
         return None
     last = await readings.last(series) if series else {}
     latest = max(now + _STORING_SECONDS, *(reading.time for reading in last.values()), start)
-    return Window(start, latest + 1)
+    return TimeRange(start, latest + 1)
 
 
 def _meters(customer: Customer) -> tuple[object, ...]:

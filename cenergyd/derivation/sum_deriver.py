@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import attrs
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.derivation.chunks import complete_until, least_limit
 from cenergyd.derivation.committer import Committer, Task, write_derived
 from cenergyd.derivation.derive import Derivation
@@ -66,6 +66,6 @@ async def sum_parts(readings: ReadingStore, segment: SumSegment, tolerance: int)
     while start < segment.end:
         rest = segment.cut(start, segment.end, tolerance)
         stored = await readings.read(rest.series, rest.read_start, rest.read_end, limit)
-        end = complete_until(Window(start, rest.end), sources, rest.target, stored, limit=limit, tolerance=tolerance)
+        end = complete_until(TimeRange(start, rest.end), sources, rest.target, stored, limit=limit, tolerance=tolerance)
         yield sum_derivation(rest.cut(start, end, tolerance), stored, tolerance)
         start = end

@@ -18,7 +18,7 @@ from cenergyd.acquisuite.row_times import row_times
 from cenergyd.acquisuite.upload import read_log_header
 from cenergyd.acquisuite.xml import parse_xml_steps
 from cenergyd.customers.claims import PendingQueue
-from cenergyd.customers.model import Customer, PendingMark, Window
+from cenergyd.customers.model import Customer, PendingMark, TimeRange
 from cenergyd.customers.ownership import first_owned, own_parts
 from cenergyd.derivation.diff import SeriesChange, change, loses
 from cenergyd.errors import FutureRows, UploadError
@@ -102,12 +102,14 @@ class Rereader:
     counts: RereadCounts = attrs.field(factory=RereadCounts)
     _done: dict[str, set[int]] = attrs.field(factory=dict, init=False)
 
-    async def run(self, folder: Path, customer: Customer, window: Window, *, meter: str | None = None) -> RereadCounts:
+    async def run(
+        self, folder: Path, customer: Customer, window: TimeRange, *, meter: str | None = None
+    ) -> RereadCounts:
         """Read the uploads of a customer's logger again, as far as their rows are within a range.
 
         :param meter: only this one.
         """
-        within = Window(max(window.start, first_owned(customer)), window.end)
+        within = TimeRange(max(window.start, first_owned(customer)), window.end)
         first = day_of(max(0, window.start - self.reader.max_future_seconds))
         days = await self.in_thread(_days, folder, first)
         total, done = sum(size for _, size in days), 0
@@ -127,7 +129,7 @@ class Rereader:
         self,
         customer: Customer,
         found: Sequence[ArchiveEntry | Damage],
-        within: Window,
+        within: TimeRange,
         meter: str | None,
         report: Callable[[float], None],
     ) -> None:
@@ -213,7 +215,7 @@ class Rereader:
         for day in days:
             start, end = day * DAY, (day + 1) * DAY
             before = (await self.readings.read([series], start, end))[series]
-            after = self._replaced(series, before, parts, Window(start, end))
+            after = self._replaced(series, before, parts, TimeRange(start, end))
             self.counts.readings += sum(start <= reading.time < end for part in parts for reading in part.readings)
             difference = change(series, start, end, before, after)
             if difference is not None:
@@ -222,7 +224,9 @@ class Rereader:
                 times = [time for part in parts for time in part.times if start <= time < end]
                 await self.queue.mark([PendingMark(customer.id, min(times), max(times) + 1)])
 
-    def _replaced(self, series: str, before: Sequence[Reading], parts: Sequence[Rows], window: Window) -> list[Reading]:
+    def _replaced(
+        self, series: str, before: Sequence[Reading], parts: Sequence[Rows], window: TimeRange
+    ) -> list[Reading]:
         start, end = window
         now = {reading.time: reading for reading in before}
         done = self._done.setdefault(series, set())
@@ -260,7 +264,7 @@ class Rereader:
             await self.removed(difference.series, min(others), max(others) + 1)
 
 
-def losing_ranges(before: Sequence[Reading], after: Mapping[int, Reading]) -> list[Window]:
+def losing_ranges(before: Sequence[Reading], after: Mapping[int, Reading]) -> list[TimeRange]:
     """Ranges that have every stored reading that loses a value. None crosses a gap between readings, because uploads continue meanwhile:
     a late row may arrive there that is in neither.
 
@@ -268,14 +272,14 @@ def losing_ranges(before: Sequence[Reading], after: Mapping[int, Reading]) -> li
     :param after: the wanted ones by time.
     """
     usual = usual_intervals([reading.time for reading in before], LONGEST_PAUSE)
-    found: list[Window] = []
+    found: list[TimeRange] = []
     connected = False
     for index, reading in enumerate(before):
         if index and not is_regular(reading.time - before[index - 1].time, usual[index - 1] or 0):
             connected = False
         if loses(reading, after.get(reading.time)):
             start = found.pop().start if connected else reading.time
-            found.append(Window(start, reading.time + 1))
+            found.append(TimeRange(start, reading.time + 1))
             connected = True
     return found
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.meter_history import setup_periods
-from cenergyd.customers.model import ROLES, Customer, Window
+from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.jobs.windows import widen, window_at
 from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.store import ReadingStore
@@ -45,10 +45,10 @@ class Walked(NamedTuple):
 async def walk(
     store: ReadingStore,
     names: Sequence[str],
-    window: Window,
+    window: TimeRange,
     *,
     zone: ZoneInfo,
-    around: Callable[[BacklogPart], Window],
+    around: Callable[[BacklogPart], TimeRange],
 ) -> AsyncIterator[Walked]:
     """Iterate over a window of readings of some series, a bounded number of hours at a time; days without readings are one step.
 
@@ -84,10 +84,10 @@ def _chunk(start: int, end: int, hours: int, zone: ZoneInfo) -> BacklogPart:
     return BacklogPart(start, until, last=until == end)
 
 
-def around_hours(chunk: BacklogPart, zone: ZoneInfo) -> Window:
+def around_hours(chunk: BacklogPart, zone: ZoneInfo) -> TimeRange:
     """The full hours of a part and READ_AROUND on either side."""
     hours = widen(chunk.start, chunk.end, "1h", zone)
-    return Window(hours.start - READ_AROUND, hours.end + READ_AROUND)
+    return TimeRange(hours.start - READ_AROUND, hours.end + READ_AROUND)
 
 
 async def replace_in_turn(store: ReadingStore, items: Sequence[Replacement]) -> None:

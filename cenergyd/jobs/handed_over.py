@@ -15,7 +15,7 @@ from uuid import uuid4
 import attrs
 
 from cenergyd.customers.claims import DerivationQueue
-from cenergyd.customers.model import PendingWork, Window
+from cenergyd.customers.model import PendingWork, TimeRange
 from cenergyd.runtime.clock import Clock
 from cenergyd.runtime.concurrency import InProgress
 
@@ -32,7 +32,7 @@ class DerivedWork:
     """A derived window that is still claimed by the derivation."""
 
     work: PendingWork
-    window: Window
+    window: TimeRange
     """What the jobs are run over."""
     result: str
     """The result of the derivation, to store with the end of the claim; '' if there is none."""
@@ -50,7 +50,7 @@ class _HandOverRound:
     writes: InProgress = attrs.field(factory=InProgress)
     """Hand-overs that the store has not answered yet."""
 
-    def joined(self, work: PendingWork, window: Window, now: float) -> None:
+    def joined(self, work: PendingWork, window: TimeRange, now: float) -> None:
         """Record a window that the store has accepted."""
         before, _ = self.works.get(work.customer.id, (None, 0.0))
         start = window.start if before is None else min(before.start, window.start)
@@ -80,7 +80,7 @@ class HandedOver:
     async def take_over(
         self,
         works: Sequence[PendingWork],
-        windows: Sequence[Window],
+        windows: Sequence[TimeRange],
         results: Sequence[str] = (),
         until: Sequence[float] = (),
     ) -> list[bool]:
@@ -112,7 +112,7 @@ class HandedOver:
         return taken
 
     async def _hand_over(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str]
+        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str]
     ) -> list[bool]:
         current, now = self._round, self._clock.seconds()
         with current.writes:

@@ -7,7 +7,7 @@ from collections import Counter
 import attrs
 from twisted.logger import Logger
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.plugin_calls import PluginCalls
 from cenergyd.runtime.backoff import StoreBackoff
 from cenergyd.runtime.clock import Timers
@@ -54,7 +54,7 @@ class JobRuntime:
         """Whether no new work may start, because the service is stopping or a store has just failed."""
         return self.stopping or not self.backoff.ready
 
-    def log_failure(self, error: PluginFailed, customer_id: str, window: Window) -> None:
+    def log_failure(self, error: PluginFailed, customer_id: str, window: TimeRange) -> None:
         """Log that a job failed on a window."""
         log.failure(
             "job of plugin {plugin} for customer {customer_id} from {start} to {end} failed: {reason}",

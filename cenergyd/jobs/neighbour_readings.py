@@ -6,7 +6,7 @@ from bisect import bisect_left
 
 import attrs
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.readings.corrected import ever_corrected
 from cenergyd.readings.model import Reading
 from cenergyd.readings.pauses import NEIGHBOURS
@@ -31,7 +31,7 @@ class NeighbourReader:
     now: int
     """UTC seconds; later readings are not searched for."""
 
-    async def completed(self, rows: ReadRows, read: Window, window: Window) -> ReadRows:
+    async def completed(self, rows: ReadRows, read: TimeRange, window: TimeRange) -> ReadRows:
         """``rows``, which were read over ``read``, and the further readings of ``window`` and those needed to classify the pauses in it."""
         found = dict(rows)
         if read.end <= self.now:
@@ -72,7 +72,7 @@ class NeighbourReader:
             if first.time >= time and first.time - before > self.longest:
                 return
 
-    async def reach(self, rows: ReadRows, window: Window) -> Window:
+    async def reach(self, rows: ReadRows, window: TimeRange) -> TimeRange:
         """The times whose pauses may be classified differently because of readings in a window.
 
         A meter that has stopped has no such times. But if its last reading is the last of all before the window, its hour may be open.
@@ -91,4 +91,4 @@ class NeighbourReader:
             if m < len(readings) and readings[m].time <= window.end + self.farthest:
                 latest = readings[m].time + NEIGHBOURS * self.longest
                 end = max(end, min(readings[min(len(readings), m + NEARBY) - 1].time + 1, latest))
-        return Window(start, end)
+        return TimeRange(start, end)

@@ -14,7 +14,7 @@ import attrs
 
 from cenergyd.customers.measured_meters import MeterSegment, meter_segments
 from cenergyd.customers.meter_history import RoleSegment, role_segments, uses_sums
-from cenergyd.customers.model import ROLES, Customer, Window
+from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.customers.ownership import FOREVER
 from cenergyd.jobs.backlog_walk import READ_AROUND, series_between
 from cenergyd.jobs.neighbour_readings import NEARBY
@@ -77,7 +77,7 @@ class OpenHour:
     now: int
     """UTC seconds."""
 
-    async def hour(self, rows: Mapping[str, Sequence[Reading]], read: Window) -> Window | None:
+    async def hour(self, rows: Mapping[str, Sequence[Reading]], read: TimeRange) -> TimeRange | None:
         """The hour of the newest reading within any of the segments.
 
         :param rows: the readings of ``read``; the store is asked if it may have later ones.
@@ -88,7 +88,7 @@ class OpenHour:
             newest = newest_of(self.segments(*read), rows)
         return None if newest is None else window_at(newest, "1h", self.zone)
 
-    async def close_before(self, start: int, reached: int, write: Callable[[Window], Awaitable[None]]) -> None:
+    async def close_before(self, start: int, reached: int, write: Callable[[TimeRange], Awaitable[None]]) -> None:
         """Write the hour of the newest reading before a time, if it was left open and readings continue after a pause.
 
         :param reached: start of the hours that are written anyway.
@@ -96,18 +96,18 @@ class OpenHour:
         """
         before = await newest_reading(self.segments, self.readings, start)
         if before is not None and window_at(before, "1h", self.zone).end <= reached:
-            await write(Window(before, before + 1))
+            await write(TimeRange(before, before + 1))
 
 
-def without(reach: Window, hour: Window | None) -> list[Window]:
+def without(reach: TimeRange, hour: TimeRange | None) -> list[TimeRange]:
     """The parts of a range of hours that are not the open one."""
     if hour is None:
         return [reach]
-    parts = Window(reach.start, min(reach.end, hour.start)), Window(max(reach.start, hour.end), reach.end)
+    parts = TimeRange(reach.start, min(reach.end, hour.start)), TimeRange(max(reach.start, hour.end), reach.end)
     return [part for part in parts if part.start < part.end]
 
 
-async def stays_open(customer: Customer, window: Window, readings: ReadingStore, now: int, zone: ZoneInfo) -> bool:
+async def stays_open(customer: Customer, window: TimeRange, readings: ReadingStore, now: int, zone: ZoneInfo) -> bool:
     """Whether a window of new readings affects only an hour that stays open: then there is no result to write.
 
     This is so if every series with a role has readings in the same hour before the window, enough to determine the pauses between
@@ -136,16 +136,16 @@ class HoursReader:
         zone: ZoneInfo,
         now: int,
         newest: Callable[[int | None], Awaitable[int | None]],
-        compute: Callable[[Window], Awaitable[Mapping[str, Sequence[FieldPoint]]]],
+        compute: Callable[[TimeRange], Awaitable[Mapping[str, Sequence[FieldPoint]]]],
     ) -> None:
         self._readings = readings
         self._zone = zone
         self._now = now
         self._newest = newest
         self._compute = compute
-        self._computed: dict[Window, Mapping[str, Sequence[FieldPoint]]] = {}
-        self._open: tuple[Window, ...] | None = None
-        self._before: tuple[Window, ...] | None = None
+        self._computed: dict[TimeRange, Mapping[str, Sequence[FieldPoint]]] = {}
+        self._open: tuple[TimeRange, ...] | None = None
+        self._before: tuple[TimeRange, ...] | None = None
 
     async def points(self, series: str, start: int, end: int) -> list[FieldPoint]:
         """The points of a series that begin in a range, ascending."""
@@ -161,12 +161,12 @@ class HoursReader:
                 found = [*found, *await self._of_hour(series, hour, start, end)]
         return found if found is stored else sorted(found, key=lambda point: point.time)
 
-    async def _of_hour(self, series: str, hour: Window, start: int, end: int) -> list[FieldPoint]:
+    async def _of_hour(self, series: str, hour: TimeRange, start: int, end: int) -> list[FieldPoint]:
         if hour not in self._computed:
             self._computed[hour] = await self._compute(hour)
         return [point for point in self._computed[hour].get(series, ()) if start <= point.time < end]
 
-    async def _open_hours(self) -> tuple[Window, ...]:
+    async def _open_hours(self) -> tuple[TimeRange, ...]:
         if self._open is None:
             newest = [await self._newest(None)]
             if newest[0] is not None and newest[0] > self._now + AHEAD_SECONDS:
@@ -174,7 +174,7 @@ class HoursReader:
             self._open = self._hours_of(newest)
         return self._open
 
-    async def _hours_before(self, stored: Sequence[FieldPoint], start: int) -> tuple[Window, ...]:
+    async def _hours_before(self, stored: Sequence[FieldPoint], start: int) -> tuple[TimeRange, ...]:
         """The hours with readings before the open ones, which the jobs may not have reached yet; none if they certainly have."""
         if self._before is None:
             hours = await self._open_hours()
@@ -184,9 +184,9 @@ class HoursReader:
             self._before = self._hours_of([await self._newest(hour.start) for hour in hours])
         return self._before
 
-    def _hours_of(self, times: Iterable[int | None]) -> tuple[Window, ...]:
+    def _hours_of(self, times: Iterable[int | None]) -> tuple[TimeRange, ...]:
         return tuple(sorted({window_at(time, "1h", self._zone) for time in times if time is not None}))
 
 
-def _has(points: Sequence[FieldPoint], hour: Window) -> bool:
+def _has(points: Sequence[FieldPoint], hour: TimeRange) -> bool:
     return any(hour.start <= point.time < hour.end for point in points)

@@ -9,7 +9,7 @@ from functools import partial
 import attrs
 from twisted.internet.defer import CancelledError
 
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.errors import Overloaded, StoreUnavailable
@@ -54,7 +54,7 @@ class PluginCalls:
     _resting: dict[str, float] = attrs.field(factory=dict, init=False)
 
     async def job(
-        self, implementation: Implementation, customer: Customer, window: Window, shared: ReadingStore | None = None
+        self, implementation: Implementation, customer: Customer, window: TimeRange, shared: ReadingStore | None = None
     ) -> None:
         """Run a plugin's job over a window.
 

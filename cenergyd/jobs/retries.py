@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.documents.json_types import JsonObject
 from cenergyd.documents.kinds import JOB_RETRY
 from cenergyd.documents.store import Document, DocumentStore
@@ -30,7 +30,7 @@ class Retries:
     def __init__(self, documents: DocumentStore, retry_seconds: int) -> None:
         self._queue = DueQueue(documents, JOB_RETRY, retry_seconds, LONGEST_RETRY_SECONDS)
 
-    async def add(self, plugin: str, customer_id: str, window: Window, message: str, now: int) -> bool:
+    async def add(self, plugin: str, customer_id: str, window: TimeRange, message: str, now: int) -> bool:
         """Keep a window, joined with the one already kept. True if this is the first failure or its message differs from the last one's."""
         key = f"{plugin}:{customer_id}"
         while True:
@@ -85,7 +85,7 @@ class Retries:
             return None
 
 
-def _joined(old: Document | None, plugin: str, window: Window, message: str) -> JsonObject:
+def _joined(old: Document | None, plugin: str, window: TimeRange, message: str) -> JsonObject:
     start, end = window
     failures = 1
     if old is not None:
@@ -95,9 +95,9 @@ def _joined(old: Document | None, plugin: str, window: Window, message: str) -> 
     return {"plugin": plugin, "start": start, "end": end, "failures": failures, "message": message}
 
 
-def retried_window(document: Document) -> Window:
+def retried_window(document: Document) -> TimeRange:
     """The window to retry, from a document of any version."""
     body = document.body
     if "until" in body:
-        return Window(int(body["since"]), int(body["until"]) + 1)
-    return Window(int(body["start"]), int(body["end"]))
+        return TimeRange(int(body["since"]), int(body["until"]) + 1)
+    return TimeRange(int(body["start"]), int(body["end"]))

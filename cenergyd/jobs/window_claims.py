@@ -9,7 +9,7 @@ from uuid import uuid4
 import attrs
 
 from cenergyd.customers.claims import DerivationQueue, PendingQueue
-from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
+from cenergyd.customers.model import Customer, PendingMark, PendingWork, TimeRange
 from cenergyd.jobs.handed_over import DerivedWork
 from cenergyd.readings.batching import Batcher
 from cenergyd.runtime.clock import Clock, Timers
@@ -27,7 +27,7 @@ class WindowClaim(Protocol):
         ...
 
     @property
-    def window(self) -> Window:
+    def window(self) -> TimeRange:
         """The remaining window."""
         ...
 
@@ -80,9 +80,9 @@ class JobClaim:
         return self.work.customer
 
     @property
-    def window(self) -> Window:
+    def window(self) -> TimeRange:
         """See :class:`WindowClaim`."""
-        return Window(self.work.start, self.work.end)
+        return TimeRange(self.work.start, self.work.end)
 
     def is_old(self) -> bool:
         """See :class:`WindowClaim`."""
@@ -127,7 +127,7 @@ class DerivationClaim:
         return self.derived.work.customer
 
     @property
-    def window(self) -> Window:
+    def window(self) -> TimeRange:
         """See :class:`WindowClaim`."""
         return self.derived.window if self._exchanged is None else self._exchanged.window
 

@@ -8,7 +8,7 @@ from typing import cast
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
 from cenergyd.jobs.plugin_calls import StoreFailed
@@ -68,7 +68,7 @@ class WindowJobs:
         kept_since = computed_since(self._keep_days, int(self._clock.seconds()))
         # Results computed from readings that are deleted by now stay unchanged.
         begin = start if kept_since is None else max(start, kept_since)
-        async for part in window_parts(self._readings, claim.customer, Window(begin, end)):
+        async for part in window_parts(self._readings, claim.customer, TimeRange(begin, end)):
             if (part.start > claim.window.start or claim.is_old()) and not await self._renew(claim, part.start):
                 return
             if self._runtime.paused:
@@ -78,7 +78,7 @@ class WindowJobs:
                 return
         await self._finish(claim)
 
-    async def _all_jobs(self, claim: WindowClaim, part: Window) -> bool:
+    async def _all_jobs(self, claim: WindowClaim, part: TimeRange) -> bool:
         """Run every plugin's job over one part of a window. False if the claim is lost."""
         # Only under the claim on the derivation does the cache agree with the store.
         cached_readings = self._cached_readings if isinstance(claim, DerivationClaim) else None
@@ -108,7 +108,7 @@ class WindowJobs:
         else:
             self._status.claims_lost += 1
 
-    async def _keep(self, error: PluginFailed, customer: Customer, part: Window) -> None:
+    async def _keep(self, error: PluginFailed, customer: Customer, part: TimeRange) -> None:
         self._status.failures[error.plugin] += 1
         if await self._retries.add(error.plugin, customer.id, part, error.reason, int(self._clock.seconds())):
             self._runtime.log_failure(error, customer.id, part)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 
 RESOLUTIONS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "24h": 86400}
 """Name -> nominal length, seconds; finest first."""
@@ -27,18 +27,18 @@ _DAY = 86400
 _ALIGNED_EVERYWHERE = 900  # every offset in use since 2000 is a multiple of 15 minutes
 
 
-def window_at(time: int, resolution: str, zone: ZoneInfo) -> Window:
+def window_at(time: int, resolution: str, zone: ZoneInfo) -> TimeRange:
     """The window of a resolution (a key of RESOLUTIONS) that contains ``time``."""
     if resolution == "24h":
         return _day_at(time, zone)
     length = RESOLUTIONS[resolution]
     if length <= _ALIGNED_EVERYWHERE:
         start = time - time % length
-        return Window(start, start + length)
+        return TimeRange(start, start + length)
     return _clock_window(time - time % _ALIGNED_EVERYWHERE, length, zone)
 
 
-def windows(start: int, end: int, resolution: str, zone: ZoneInfo) -> Iterator[Window]:
+def windows(start: int, end: int, resolution: str, zone: ZoneInfo) -> Iterator[TimeRange]:
     """Every window that contains any time of ``start <= time < end``, ascending."""
     if start >= end:
         return
@@ -49,10 +49,10 @@ def windows(start: int, end: int, resolution: str, zone: ZoneInfo) -> Iterator[W
         yield window
 
 
-def widen(start: int, end: int, resolution: str, zone: ZoneInfo) -> Window:
+def widen(start: int, end: int, resolution: str, zone: ZoneInfo) -> TimeRange:
     """The smallest range of full windows that contains ``start <= time < end``."""
     first = window_at(start, resolution, zone)
-    return Window(first.start, max(first.end, window_at(end - 1, resolution, zone).end))
+    return TimeRange(first.start, max(first.end, window_at(end - 1, resolution, zone).end))
 
 
 def local_date(time: int, zone: ZoneInfo) -> date:
@@ -72,14 +72,14 @@ def day_start(day: date, zone: ZoneInfo) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
 
 
-def _day_at(time: int, zone: ZoneInfo) -> Window:
+def _day_at(time: int, zone: ZoneInfo) -> TimeRange:
     day = local_date(time, zone)
     following = day + timedelta(days=1)
     end = day_start(following, zone)
     while end <= time:  # a day that the zone skipped (Samoa, 30 December 2011) is empty
         following += timedelta(days=1)
         end = day_start(following, zone)
-    return Window(day_start(day, zone), end)
+    return TimeRange(day_start(day, zone), end)
 
 
 def _offset(time: int, zone: ZoneInfo) -> int:
@@ -88,7 +88,7 @@ def _offset(time: int, zone: ZoneInfo) -> int:
 
 
 @functools.lru_cache(maxsize=16384)
-def _clock_window(time: int, length: int, zone: ZoneInfo) -> Window:
+def _clock_window(time: int, length: int, zone: ZoneInfo) -> TimeRange:
     offset = _offset(time, zone)
     start = time - (time + offset) % length
     end = start + length
@@ -96,7 +96,7 @@ def _clock_window(time: int, length: int, zone: ZoneInfo) -> Window:
         start = _change(start, time, zone)
     if (_offset(end - 1, zone) - offset) % length:
         end = _change(time, end - 1, zone)
-    return Window(start, end)
+    return TimeRange(start, end)
 
 
 def _change(before: int, after: int, zone: ZoneInfo) -> int:

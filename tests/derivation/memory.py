@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from cenergyd.customers.claims import PendingSummary
-from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
+from cenergyd.customers.model import Customer, PendingMark, PendingWork, TimeRange
 from cenergyd.daemon.plugins import LoadedPlugins, build_plugin_manager
 from cenergyd.derivation.service import DerivationService
 from cenergyd.documents.body import body_of
@@ -138,7 +138,7 @@ class MemoryQueue:
         await self.store_results({work.customer.id: result for work, is_ours, result in each if is_ours and result})
 
     async def hand_over(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
+        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str] = ()
     ) -> list[bool]:
         ours = await self.finish(works)
         await self._store(works, ours, results)
@@ -150,7 +150,7 @@ class MemoryQueue:
     async def hand_over_claimed(
         self,
         works: Sequence[PendingWork],
-        windows: Sequence[Window],
+        windows: Sequence[TimeRange],
         claim: str,
         until: int,
         results: Sequence[str] = (),

@@ -12,7 +12,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from cenergyd.customers import meter_history
-from cenergyd.customers.model import ROLES, Customer, Window
+from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation import corrections
 from cenergyd.derivation.corrections import CorrectionRequest, Corrector, Listed
@@ -106,7 +106,7 @@ async def everything(opened: Stores, serial: str) -> dict[str, Any]:
     for name in names:
         for resolution in RESOLUTIONS:
             # As the API gives it: the stored point of an unfinished window is not used.
-            reported = await read_rollup(opened.readings, name, resolution, Window(*ALL), ZoneInfo("UTC"))
+            reported = await read_rollup(opened.readings, name, resolution, TimeRange(*ALL), ZoneInfo("UTC"))
             found[f"{name}_{resolution}"] = reported
     return found
 

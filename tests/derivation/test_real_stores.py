@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from cenergyd.customers.claims import DerivationQueue
-from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
+from cenergyd.customers.model import Customer, PendingMark, PendingWork, TimeRange
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation import backlog, batch, service
 from cenergyd.derivation.service import DerivationService
@@ -165,7 +165,7 @@ class NoJobs:
         self._queue = queue
 
     async def take_over(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str], until: Sequence[float]
+        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str], until: Sequence[float]
     ) -> list[bool]:
         return await self._queue.finish_with_results(works, results)
 

@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThread
 from cenergyd.acquisuite.encode import gz, log_text, xml_device, xml_message
 from cenergyd.acquisuite.layouts import VERIS, LayoutTable
 from cenergyd.acquisuite.row_times import row_times
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.ingest.archive import UploadArchive, without_password
 from cenergyd.ingest.archive_files import ArchiveFolder, ArchiveFull
@@ -269,7 +269,7 @@ class Play:
             in_thread=deferToThread, removed=self.removed, dry_run=dry_run,  # type: ignore[arg-type]
             progress=lambda done, total: self.reported.append((done, total)),
         )  # fmt: skip
-        return await rereader.run(self.folder, self.customer, Window(start, end), meter=meter)
+        return await rereader.run(self.folder, self.customer, TimeRange(start, end), meter=meter)
 
     async def stored(self, meter: str = "1") -> dict[int, float | None]:
         name = f"{SERIAL}_{meter}"

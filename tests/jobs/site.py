@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import attrs
 from pytest import approx
 
-from cenergyd.customers.model import ROLES, Customer, Window
+from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.jobs.energy.netload import NetLoadReader
 from cenergyd.jobs.energy.read import EnergyReader
 from cenergyd.jobs.rollups.read import read_rollup
@@ -112,7 +112,7 @@ def all_points(store: MemoryReadingStore) -> dict[str, list[FieldPoint]]:
 
 def shown(store: MemoryReadingStore, series: str, resolution: str, zone: str = "UTC") -> list[FieldPoint]:
     """All windows of a series as they are shown."""
-    return run(read_rollup(store, series, resolution, Window(0, HORIZON), ZoneInfo(zone)))
+    return run(read_rollup(store, series, resolution, TimeRange(0, HORIZON), ZoneInfo(zone)))
 
 
 def all_shown(store: MemoryReadingStore, zone: str = "UTC") -> dict[str, list[FieldPoint]]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from cenergyd.customers.model import PendingMark, PendingWork, Window
+from cenergyd.customers.model import PendingMark, PendingWork, TimeRange
 from cenergyd.errors import StoreUnavailable
 from cenergyd.jobs import handed_over, service
 from cenergyd.jobs.service import CLAIM_SECONDS
@@ -24,9 +24,9 @@ def derived(here: Place, key: str, start: int, end: int) -> bool:
     queue: Any = here.service.handed_over._queue
     settle(here.clock, queue.mark([PendingMark(key, start, end)]))
     works = settle(here.clock, queue.claim(f"d{start}", int(here.clock.seconds()), 60, 10))
-    (taken,) = settle(here.clock, here.service.handed_over.take_over(works, [Window(start, end)]))
+    (taken,) = settle(here.clock, here.service.handed_over.take_over(works, [TimeRange(start, end)]))
     if not taken:
-        settle(here.clock, queue.hand_over(works, [Window(start, end)]))
+        settle(here.clock, queue.hand_over(works, [TimeRange(start, end)]))
     return bool(taken)
 
 
@@ -36,7 +36,7 @@ def kept(here: Place, key: str, start: int, end: int) -> None:
     now = int(here.clock.seconds())
     settle(here.clock, queue.mark([PendingMark(key, start, end)]))
     works = settle(here.clock, queue.claim(f"d{start}", now, 60, 10))
-    windows = [Window(work.start, work.end) for work in works]
+    windows = [TimeRange(work.start, work.end) for work in works]
     until = [0.0 if work.jobs_waiting else now + 60.0 for work in works]
     taken = settle(here.clock, here.service.handed_over.take_over(works, windows, ["result"] * len(works), until))
     left = [number for number, is_taken in enumerate(taken) if not is_taken]
@@ -274,7 +274,7 @@ def test_in_any_order_jobs_under_the_claim_on_a_derivation_miss_nothing(steps: S
     here.clock.advance(CLAIM_SECONDS + 1)
     run_derived(here)
     works = settle(here.clock, derivation.claim("last", int(here.clock.seconds()), 60, 10))
-    settle(here.clock, derivation.hand_over(works, [Window(work.start, work.end) for work in works]))
+    settle(here.clock, derivation.hand_over(works, [TimeRange(work.start, work.end) for work in works]))
     here.clock.advance(CLAIM_SECONDS + 1)
     here.tick()
     here.tick()
@@ -326,7 +326,7 @@ def test_in_any_order_every_derived_window_has_its_jobs_done_after_it(steps: Seq
             if key in queue.working:
                 settle(here.clock, queue.postpone([PendingWork(customer(key), start, start + 60, f"d{start}")], 0))
                 works = settle(here.clock, queue.claim(f"e{start}", int(here.clock.seconds()), 60, 10))
-                settle(here.clock, queue.hand_over(works, [Window(work.start, work.end) for work in works]))
+                settle(here.clock, queue.hand_over(works, [TimeRange(work.start, work.end) for work in works]))
             wanted.append((key, start, start + 60, len(job.windows)))
         elif verb == "look":
             here.tick()

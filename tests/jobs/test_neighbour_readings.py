@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.neighbour_readings import NEARBY, NeighbourReader
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
@@ -16,10 +16,10 @@ from tests.jobs.site import HORIZON, run
 
 LONGEST, FARTHEST = 100, 1000
 times = st.lists(st.integers(0, 6000), max_size=60, unique=True).map(sorted)
-ranges = st.tuples(st.integers(0, 6000), st.integers(1, 2000)).map(lambda pair: Window(pair[0], sum(pair)))
+ranges = st.tuples(st.integers(0, 6000), st.integers(1, 2000)).map(lambda pair: TimeRange(pair[0], sum(pair)))
 
 
-def completed(times: Sequence[int], read: Window, window: Window) -> list[int]:
+def completed(times: Sequence[int], read: TimeRange, window: TimeRange) -> list[int]:
     store = MemoryReadingStore()
     run(store.write([SeriesReadings("A_1", [Reading(time, 1.0) for time in times])]))
     rows = run(store.read(["A_1"], *read))
@@ -28,7 +28,7 @@ def completed(times: Sequence[int], read: Window, window: Window) -> list[int]:
 
 
 @given(times, ranges, ranges)
-def test_no_reading_of_a_window_is_left_out(times: list[int], read: Window, window: Window) -> None:
+def test_no_reading_of_a_window_is_left_out(times: list[int], read: TimeRange, window: TimeRange) -> None:
     """Wherever the range that was read before lies."""
     found = completed(times, read, window)
     assert found == sorted(set(found))
@@ -39,7 +39,7 @@ def test_no_reading_of_a_window_is_left_out(times: list[int], read: Window, wind
 
 
 @given(times, ranges)
-def test_what_shows_of_the_pauses_at_its_ends_is_read(times: list[int], window: Window) -> None:
+def test_what_shows_of_the_pauses_at_its_ends_is_read(times: list[int], window: TimeRange) -> None:
     found = completed(times, window, window)
     before = [time for time in times if time < window.start]
     following = [time for time in times if time >= window.start]

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import attrs
 import pytest
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.netload import net_load_series, update_net_load
@@ -63,15 +63,15 @@ def all_meters(last: int, **more: list[Reading]) -> MemoryReadingStore:
 )
 def test_which_windows_leave_nothing_to_write(window: tuple[int, int], last: int, now: int, stays: bool) -> None:
     start, end = (60 * each for each in window)
-    found = run(stays_open(customer_in("UTC"), Window(start, end), all_meters(last), 60 * now, UTC))
+    found = run(stays_open(customer_in("UTC"), TimeRange(start, end), all_meters(last), 60 * now, UTC))
     assert found == stays
 
 
 def test_a_meter_that_lags_behind_decides_too() -> None:
     store = all_meters(90, load=minutes(0, 62))
-    assert not run(stays_open(customer_in("UTC"), Window(75 * 60, 90 * 60), store, 90 * 60, UTC))
+    assert not run(stays_open(customer_in("UTC"), TimeRange(75 * 60, 90 * 60), store, 90 * 60, UTC))
     store = all_meters(90, load=minutes(0, 64))
-    assert run(stays_open(customer_in("UTC"), Window(75 * 60, 90 * 60), store, 90 * 60, UTC))
+    assert run(stays_open(customer_in("UTC"), TimeRange(75 * 60, 90 * 60), store, 90 * 60, UTC))
 
 
 def test_an_upload_within_an_hour_writes_nothing_and_reads_little() -> None:
@@ -177,8 +177,8 @@ def test_the_newest_reading_is_one_of_the_customers() -> None:
 
 
 def test_the_parts_of_a_range_without_the_open_hour() -> None:
-    assert without(Window(0, 3), None) == [Window(0, 3)]
-    assert without(Window(0, 3), Window(1, 2)) == [Window(0, 1), Window(2, 3)]
-    assert without(Window(0, 3), Window(2, 3)) == [Window(0, 2)]
-    assert without(Window(0, 3), Window(0, 3)) == []
-    assert without(Window(0, 3), Window(7, 8)) == [Window(0, 3)]
+    assert without(TimeRange(0, 3), None) == [TimeRange(0, 3)]
+    assert without(TimeRange(0, 3), TimeRange(1, 2)) == [TimeRange(0, 1), TimeRange(2, 3)]
+    assert without(TimeRange(0, 3), TimeRange(2, 3)) == [TimeRange(0, 2)]
+    assert without(TimeRange(0, 3), TimeRange(0, 3)) == []
+    assert without(TimeRange(0, 3), TimeRange(7, 8)) == [TimeRange(0, 3)]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.windows import RESOLUTIONS, local_date, widen, window_at, windows
 
 ZONES = [
@@ -69,7 +69,7 @@ def test_windows_over_a_range_touch_it_and_follow_each_other(
     assert found[0].start <= start < found[0].end
     assert found[-1].start < start + length <= found[-1].end
     assert all(one.end == other.start for one, other in itertools.pairwise(found))
-    assert widen(start, start + length, resolution, zone) == Window(found[0].start, found[-1].end)
+    assert widen(start, start + length, resolution, zone) == TimeRange(found[0].start, found[-1].end)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from cenergyd.customers.model import Customer, PendingMark, Role, Window
+from cenergyd.customers.model import Customer, PendingMark, Role, TimeRange
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.service import DerivationService
 from cenergyd.documents.memory import MemoryDocumentStore
@@ -157,7 +157,7 @@ async def check_rollups(daemon: Daemon, site: Site, rows: dict[str, list[dict[st
         own = rows[meter]
         for resolution in RESOLUTIONS:
             series = f"{SERIAL}_{meter}"
-            shown = await read_rollup(daemon.readings, series, resolution, Window(0, 1 << 33), ZoneInfo(site.zone))
+            shown = await read_rollup(daemon.readings, series, resolution, TimeRange(0, 1 << 33), ZoneInfo(site.zone))
             wanted = rollups.windows(own, resolution, site.zone)
             assert [point.time for point in shown] == sorted(wanted), (meter, resolution)
             for point in shown:
@@ -185,7 +185,7 @@ async def check_roles(daemon: Daemon, site: Site, rows: dict[str, list[dict[str,
     for role in roles:
         parts = role_parts(site, role, rows)
         for resolution in ("15m", "1h", "24h"):
-            within = Window(site.start - 2 * 86400, site.end + 2 * 86400)
+            within = TimeRange(site.start - 2 * 86400, site.end + 2 * 86400)
             shown = await role_rollup(daemon.customer, daemon.readings, role, resolution, within)
             wanted = rollups.of_role(parts, resolution, site.zone)
             assert [window["time"] for window in shown] == sorted(wanted), (role, resolution)
@@ -270,7 +270,7 @@ async def check_charges(daemon: Daemon, site: Site, quarters: dict[int, Any]) ->
     highest = max((q["P_mean"] for q in quarters.values() if q.get("complete", 1.0) >= 0.5), default=0.0)
     for way in ("power", "registers"):
         tariff = tariff_from_json({**charges.TARIFF, "energy_from": way})
-        bill = await charges_of(daemon.customer, daemon.readings, tariff, Window(start, end), end)
+        bill = await charges_of(daemon.customer, daemon.readings, tariff, TimeRange(start, end), end)
         wanted = charges.by_power(pieces, site.zone)
         if way == "registers":
             wanted = charges.by_registers(pieces, counts, meters, site.zone)

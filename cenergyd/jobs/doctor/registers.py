@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import fsum
 from typing import NamedTuple
 
-from cenergyd.customers.model import FIELD_OF_ROLE, Role, Window
+from cenergyd.customers.model import FIELD_OF_ROLE, Role, TimeRange
 from cenergyd.jobs.doctor.checks import Finding
 from cenergyd.jobs.energy.energy import energy
 from cenergyd.jobs.energy.gap_bridging import power_lines
@@ -51,7 +51,7 @@ class ComparedDay(NamedTuple):
         return abs(self.difference_kwh) <= max(2 * self.resolution_kwh, AGREES * abs(self.register_kwh))
 
 
-def compared_days(readings: Sequence[Reading], days: Sequence[Window], longest: int) -> list[ComparedDay]:
+def compared_days(readings: Sequence[Reading], days: Sequence[TimeRange], longest: int) -> list[ComparedDay]:
     """Integral and register of each day for which both are known.
 
     :param readings: readings of one meter, ascending, sign-corrected.

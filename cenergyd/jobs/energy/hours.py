@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from cenergyd.customers.measured_meters import MeterSegment, meter_segments
 from cenergyd.customers.meter_history import RoleSegment, role_segments, uses_sums
-from cenergyd.customers.model import ROLES, Customer, Window
+from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.backlog_walk import series_between
@@ -60,19 +60,19 @@ class HourEnergy:
         self.lines = RolePowerReader(customer, readings, longest, now)
         self._tariff = _valid_tariff(customer)
 
-    def names(self, window: Window) -> list[str]:
+    def names(self, window: TimeRange) -> list[str]:
         """The series of every meter that measures a role, or belongs to a role's sum, at any time near the window, sorted."""
         summed = (segment.series for segment in self._summed(window, SEGMENTS_AROUND))
         return sorted({*self.lines.names(window), *summed})
 
-    async def rows_over(self, window: Window) -> ReadRows:
+    async def rows_over(self, window: TimeRange) -> ReadRows:
         """The readings that determine the power over a window."""
         names = self.names(window)
-        read = Window(window.start - AROUND_SECONDS, window.end + AROUND_SECONDS)
+        read = TimeRange(window.start - AROUND_SECONDS, window.end + AROUND_SECONDS)
         rows = await self._readings.read(names, *read) if names else {}
         return await self.lines.neighbours.completed(rows, read, window)
 
-    async def points(self, rows: ReadRows, hours: Window, *, registers: bool = True) -> dict[str, list[FieldPoint]]:
+    async def points(self, rows: ReadRows, hours: TimeRange, *, registers: bool = True) -> dict[str, list[FieldPoint]]:
         """The points of full hours by series, ascending; every series with a role in them is a key.
 
         :param rows: the readings that determine the power over the hours.
@@ -89,14 +89,14 @@ class HourEnergy:
         await self._add_summed(found, rows, hours)
         return {name: sorted(points, key=lambda point: point.time) for name, points in found.items()}
 
-    def _summed(self, window: Window, around: int = 0) -> list[MeterSegment]:
+    def _summed(self, window: TimeRange, around: int = 0) -> list[MeterSegment]:
         """The meters of sums near a window."""
         if not uses_sums(self._customer):
             return []
         found = meter_segments(self._customer, window.start - around, window.end + around)
         return [segment for segment in found if segment.in_sum]
 
-    async def _add_summed(self, points: dict[str, list[FieldPoint]], rows: ReadRows, reach: Window) -> None:
+    async def _add_summed(self, points: dict[str, list[FieldPoint]], rows: ReadRows, reach: TimeRange) -> None:
         """Add the energy of each meter of a sum, as it counts for its role; if the meter has a role of its own, that takes precedence."""
         for segment in self._summed(reach, SEGMENTS_AROUND):
             start, end = max(segment.start, reach.start), min(segment.end, reach.end)
@@ -114,7 +114,7 @@ class HourEnergy:
     ) -> list[FieldPoint]:
         points = []
         for number, hour in enumerate(windows(segment.start, segment.end, "1h", self.zone)):
-            within = Window(max(hour.start, segment.start), min(hour.end, segment.end))
+            within = TimeRange(max(hour.start, segment.start), min(hour.end, segment.end))
             for part in labelled_windows(within, self._tariff, self.zone):
                 point = energy_point(part, lines, steps)
                 if point is not None:
@@ -124,12 +124,12 @@ class HourEnergy:
         return points
 
 
-def labelled_windows(window: Window, tariff: Tariff | None, zone: ZoneInfo) -> Sequence[LabelledWindow | Window]:
+def labelled_windows(window: TimeRange, tariff: Tariff | None, zone: ZoneInfo) -> Sequence[LabelledWindow | TimeRange]:
     """The window, cut where the tariff's season or period changes; the whole window if there is no tariff."""
     return [window] if tariff is None else list(tariff.labelled(window, zone))
 
 
-def energy_point(part: LabelledWindow | Window, lines: Sequence[Line], steps: Sequence[Step]) -> FieldPoint | None:
+def energy_point(part: LabelledWindow | TimeRange, lines: Sequence[Line], steps: Sequence[Step]) -> FieldPoint | None:
     """The point with the energy of a part of an hour; None if nothing is known.
 
     The bridged and interpolated parts, and the counts of the meter's registers, have separate fields, if any.
@@ -144,7 +144,7 @@ def energy_point(part: LabelledWindow | Window, lines: Sequence[Line], steps: Se
         "seconds": part.end - part.start,
         **_kind_fields("bridged", found.bridged),
         **_kind_fields("interpolated", found.interpolated),
-        **register_fields(counted(steps, lines, Window(part.start, part.end))),
+        **register_fields(counted(steps, lines, TimeRange(part.start, part.end))),
     }
     if isinstance(part, LabelledWindow):
         fields["season"] = part.label.season

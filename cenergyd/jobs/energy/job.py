@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, around_hours, replace_in_turn, walk
@@ -23,7 +23,7 @@ async def update_energy(customer: Customer, start: int, end: int, context: JobCo
 
     :raises InvalidField: the customer's time zone is unknown.
     """
-    window, zone = Window(start, end), zone_of(customer.time_zone)
+    window, zone = TimeRange(start, end), zone_of(customer.time_zone)
     if not await stays_open(customer, window, context.readings, context.now, zone):
         await _Metering(customer, context).run(window)
 
@@ -40,7 +40,7 @@ class _Metering:
         self._segments = partial(measured_segments, customer)
         self._open = OpenHour(self._segments, context.readings, self._zone, context.now)
 
-    async def run(self, window: Window, *, goes_on: bool = False) -> None:
+    async def run(self, window: TimeRange, *, goes_on: bool = False) -> None:
         """Go over a window.
 
         :param goes_on: readings are known to continue after it.
@@ -51,12 +51,12 @@ class _Metering:
             await self._chunk(chunk, readings, first=first, goes_on=goes_on)
             first = False
 
-    def _around(self, chunk: BacklogPart) -> Window:
+    def _around(self, chunk: BacklogPart) -> TimeRange:
         return around_hours(chunk, self._zone)  # enough for most loggers; more is read if needed
 
     async def _chunk(self, chunk: BacklogPart, readings: ReadRows, *, first: bool, goes_on: bool) -> None:
         neighbours = self._hours.lines.neighbours
-        read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
+        read, fresh = self._around(chunk), TimeRange(chunk.start, chunk.end)
         rows = await neighbours.completed(readings, read, fresh)
         reach = widen(*await neighbours.reach(rows, fresh), "1h", self._zone)
         if first and newest_of(self._segments(read.start, chunk.start), rows) is None:

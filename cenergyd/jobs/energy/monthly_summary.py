@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from twisted.logger import Logger
 
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.documents.kinds import MONTHLY_SUMMARY, MONTHLY_SUMMARY_SCAN
 from cenergyd.errors import Conflict, InvalidField, Overloaded, StoreUnavailable
@@ -211,7 +211,7 @@ async def _money(customer: Customer, month: date, context: JobContext) -> Money 
     if tariff is None:
         return None
     zone, gap = zone_of(customer.time_zone), context.settings.rollups.max_gap_seconds
-    window = Window(day_start(month, zone), day_start(_next(month), zone))
+    window = TimeRange(day_start(month, zone), day_start(_next(month), zone))
     found = await energy_costs(customer, context.readings, tariff, window, context.now, max_gap=gap)
     if found is None:
         return None

@@ -12,7 +12,7 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.meter_history import role_segments, setup_periods
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import READ_AROUND, BacklogPart, Replacement, around_hours, walk
@@ -43,7 +43,7 @@ async def update_net_load(customer: Customer, start: int, end: int, context: Job
 
     :raises InvalidField: the customer's time zone is unknown.
     """
-    window, zone = Window(start, end), zone_of(customer.time_zone)
+    window, zone = TimeRange(start, end), zone_of(customer.time_zone)
     if not await stays_open(customer, window, context.readings, context.now, zone):
         await _NetLoad(customer, context, zone).run(window)
 
@@ -59,7 +59,7 @@ class _NetLoad:
         self._open = OpenHour(self._segments, context.readings, zone, context.now)
         self._neighbours = _neighbours(context.readings, context.now)
 
-    async def run(self, window: Window, *, goes_on: bool = False) -> None:
+    async def run(self, window: TimeRange, *, goes_on: bool = False) -> None:
         """Go over a window.
 
         :param goes_on: readings are known to continue after it.
@@ -68,18 +68,18 @@ class _NetLoad:
         first = not goes_on
         async for chunk, readings in walk(self._context.readings, names, window, zone=self._zone, around=self._around):
             if chunk.skipped:
-                nothing = _by_logger(self._customer, Window(chunk.start, chunk.end), [])
+                nothing = _by_logger(self._customer, TimeRange(chunk.start, chunk.end), [])
                 await self._context.readings.replace_points_many(nothing)
                 continue
             await self._chunk(chunk, readings, first=first, goes_on=goes_on)
             first = False
             await self._context.pause()
 
-    def _around(self, chunk: BacklogPart) -> Window:
+    def _around(self, chunk: BacklogPart) -> TimeRange:
         return around_hours(chunk, self._zone)  # enough for most loggers; more is read if needed
 
     async def _chunk(self, chunk: BacklogPart, readings: ReadRows, *, first: bool, goes_on: bool) -> None:
-        read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
+        read, fresh = self._around(chunk), TimeRange(chunk.start, chunk.end)
         rows = await self._neighbours.completed(readings, read, fresh)
         reach = widen(*await self._neighbours.reach(rows, fresh), "1h", self._zone)
         earlier = newest_of(self._segments(read.start, chunk.start), rows) if first else None
@@ -113,9 +113,9 @@ class NetLoadReader:
                 until = min(span.end, since + slice_seconds)
                 yield await self._reader.points(net_load_series(span.serial), since, until)
 
-    async def _compute(self, hour: Window) -> dict[str, list[FieldPoint]]:
+    async def _compute(self, hour: TimeRange) -> dict[str, list[FieldPoint]]:
         names = _names(self._customer, hour)
-        read = Window(hour.start - AROUND_SECONDS, hour.end + AROUND_SECONDS)
+        read = TimeRange(hour.start - AROUND_SECONDS, hour.end + AROUND_SECONDS)
         rows = await self._readings.read(names, *read) if names else {}
         rows = await self._neighbours.completed(rows, read, hour)
         found: dict[str, list[FieldPoint]] = {}
@@ -128,13 +128,13 @@ def _neighbours(readings: ReadingStore, now: int) -> NeighbourReader:
     return NeighbourReader(store=readings, longest=LONGEST_PAUSE, farthest=LONGEST_PAUSE, now=now)
 
 
-def _names(customer: Customer, window: Window) -> list[str]:
+def _names(customer: Customer, window: TimeRange) -> list[str]:
     """The series of the utility meter near a window."""
     segments = role_segments(customer, "utility", window.start - 2 * READ_AROUND, window.end + 2 * READ_AROUND)
     return sorted({segment.series for segment in segments})
 
 
-def utility_readings(customer: Customer, window: Window, readings: dict[str, list[Reading]]) -> list[Reading]:
+def utility_readings(customer: Customer, window: TimeRange, readings: dict[str, list[Reading]]) -> list[Reading]:
     """P at the grid over a window, import positive, from the series that held the role at each time; without other channels."""
     return [
         Reading(reading.time, negated(reading.P) if place.reversed else reading.P, estimated=reading.estimated)
@@ -144,7 +144,7 @@ def utility_readings(customer: Customer, window: Window, readings: dict[str, lis
     ]
 
 
-def _points(customer: Customer, reach: Window, rows: dict[str, list[Reading]], zone: ZoneInfo) -> list[FieldPoint]:
+def _points(customer: Customer, reach: TimeRange, rows: dict[str, list[Reading]], zone: ZoneInfo) -> list[FieldPoint]:
     places = role_segments(customer, "utility", reach.start - DAY, reach.end + DAY)
     times = [
         reading.time
@@ -164,7 +164,7 @@ def _points(customer: Customer, reach: Window, rows: dict[str, list[Reading]], z
     return points
 
 
-def _by_logger(customer: Customer, reach: Window, points: Sequence[FieldPoint]) -> list[Replacement]:
+def _by_logger(customer: Customer, reach: TimeRange, points: Sequence[FieldPoint]) -> list[Replacement]:
     """The points, each in the series of the logger that the customer had at the start of the window."""
     items: list[Replacement] = []
     for span in setup_periods(customer, *reach):

@@ -13,7 +13,7 @@ from math import fsum
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.model import ROLES, Customer, Role, Window
+from cenergyd.customers.model import ROLES, Customer, Role, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.read import LONGEST_GAP, EnergyReader
@@ -71,7 +71,7 @@ class EnergyWindow(NamedTuple):
         return min(1.0, self.roles[role].covered_seconds / self.due_seconds)
 
 
-def calendar_windows(first: date, after: date, step: PeriodStep, zone: ZoneInfo) -> list[Window]:
+def calendar_windows(first: date, after: date, step: PeriodStep, zone: ZoneInfo) -> list[TimeRange]:
     """The windows of ``first <= day < after``; months and years are cut at the ends of the range. Raises InvalidField for too many."""
     if not first < after:
         raise InvalidField("end", "must be later than start")
@@ -85,7 +85,7 @@ def calendar_windows(first: date, after: date, step: PeriodStep, zone: ZoneInfo)
         while days[-1] < after:
             days.append(min(_next_day(days[-1], step), after))
         edges = [day_start(day, zone) for day in days]
-        found = [Window(*pair) for pair in pairwise(edges) if pair[0] < pair[1]]
+        found = [TimeRange(*pair) for pair in pairwise(edges) if pair[0] < pair[1]]
     if len(found) > MAX_WINDOWS:
         raise InvalidField("step", f"too fine for this range: at most {MAX_WINDOWS} windows")
     return found

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from cenergyd.customers.meter_history import RoleSegment, role_segments
-from cenergyd.customers.model import Customer, Role, Window
+from cenergyd.customers.model import Customer, Role, TimeRange
 from cenergyd.jobs.energy.hours import HourEnergy, energy_series
 from cenergyd.jobs.open_hour import HoursReader, measured_segments, newest_reading
 from cenergyd.readings.model import FieldPoint
@@ -61,7 +61,7 @@ class EnergyReader:
             until = min(end, since + slice_seconds)
             yield await self._reader.points(energy_series(series), since, until)
 
-    async def _compute(self, hour: Window) -> dict[str, list[FieldPoint]]:
+    async def _compute(self, hour: TimeRange) -> dict[str, list[FieldPoint]]:
         rows = await self._hours.rows_over(hour)
         found = await self._hours.points(rows, hour, registers=self._registers)
         return {energy_series(name): points for name, points in found.items()}

@@ -15,7 +15,7 @@ from math import fsum
 from operator import itemgetter, mul
 from typing import NamedTuple
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.energy.energy import energy
 from cenergyd.jobs.energy.gap_bridging import PLAUSIBLE_FACTOR, Line, has_registers, net_advance, register_advance
 from cenergyd.readings.model import Reading
@@ -61,7 +61,7 @@ class Counted(NamedTuple):
 
 
 def steps_between(
-    readings: Sequence[Reading], longest: int, window: Window, scaled: Sequence[tuple[int, int]] = ()
+    readings: Sequence[Reading], longest: int, window: TimeRange, scaled: Sequence[tuple[int, int]] = ()
 ) -> tuple[list[Step], list[Pair]]:
     """The steps of a series' registers that reach into a window, ascending, and the pairs of readings to pass to :func:`step_by_highest_power`.
 
@@ -79,7 +79,7 @@ def steps_between(
 
 
 def register_pairs(
-    readings: Sequence[Reading], longest: int, window: Window, scaled: Sequence[tuple[int, int]] = ()
+    readings: Sequence[Reading], longest: int, window: TimeRange, scaled: Sequence[tuple[int, int]] = ()
 ) -> list[Pair]:
     """The pairs of readings between which registers can be compared, as far as they reach into a window, ascending.
 
@@ -125,7 +125,7 @@ def added_steps(pair: Pair, factors: Sequence[float], steps: Sequence[Step]) -> 
     return None if net is None else Step(start, end, None, None, net)
 
 
-def _with_registers(readings: Sequence[Reading], window: Window) -> list[tuple[int, Reading]]:
+def _with_registers(readings: Sequence[Reading], window: TimeRange) -> list[tuple[int, Reading]]:
     """The readings with registers, with their indexes, from the last one at or before the window's start to the first one at or after its end."""
     position, last = bisect_right(readings, window.start, key=_TIME), bisect_left(readings, window.end, key=_TIME)
     found = [(index, readings[index]) for index in range(position, last) if has_registers(readings[index])]
@@ -159,7 +159,7 @@ def known_steps(steps: Sequence[Step], lines: Sequence[Line]) -> list[Step]:
     return found
 
 
-def counted(steps: Sequence[Step], lines: Sequence[Line], within: Window) -> Counted | None:
+def counted(steps: Sequence[Step], lines: Sequence[Line], within: TimeRange) -> Counted | None:
     """Energy by the registers over a range of times; None if they count nothing in it.
 
     If some readings have more registers than others, only the steps with the most registers are used.
@@ -216,7 +216,7 @@ def _number_of_registers(step: Step) -> int:
     return 0 if step.import_kwh is None else 1 if step.export_kwh is None else 2
 
 
-def _cut(step: Step, lines: Sequence[Line], within: Window) -> Step:
+def _cut(step: Step, lines: Sequence[Line], within: TimeRange) -> Step:
     """The part of a step within a range of times."""
     if within.start <= step.start and step.end <= within.end:
         return step
@@ -242,10 +242,10 @@ def _share(count: float | None, inside: float, whole: float, share: float) -> fl
     return count * (inside / whole if whole > LEAST_AREA else share)
 
 
-def _between(parts: Sequence[Step], within: Window) -> list[Window]:
+def _between(parts: Sequence[Step], within: TimeRange) -> list[TimeRange]:
     """The parts of a window that no step covers."""
     edges = [within.start, *(edge for part in parts for edge in part[:2]), within.end]
-    return [Window(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
+    return [TimeRange(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

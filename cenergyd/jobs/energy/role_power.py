@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from cenergyd.customers.measured_meters import MeterSegment
 from cenergyd.customers.meter_history import RoleSegment, role_segments
-from cenergyd.customers.model import ROLES, Customer, Role, Window
+from cenergyd.customers.model import ROLES, Customer, Role, TimeRange
 from cenergyd.jobs.energy.gap_bridging import (
     MAX_BRIDGE_SECONDS,
     Advance,
@@ -84,22 +84,22 @@ class RolePowerReader:
         self._days: dict[tuple[str, int, int], tuple[float, float]] = {}
         self.neighbours = NeighbourReader(store=store, longest=longest, farthest=MAX_BRIDGE_SECONDS, now=now)
 
-    def names(self, window: Window) -> list[str]:
+    def names(self, window: TimeRange) -> list[str]:
         """The series of every meter that measures a role at any time near the window, sorted."""
         margin = MAX_BRIDGE_SECONDS
         near = (window.start - margin, window.end + margin)
         segments = [each for role in ROLES for each in role_segments(self._customer, role, *near)]
         return sorted({each.series for each in segments} - {each.series for each in segments if each.computed})
 
-    async def rows_over(self, window: Window) -> ReadRows:
+    async def rows_over(self, window: TimeRange) -> ReadRows:
         """The readings that determine the power over a window."""
         names = self.names(window)
-        read = Window(window.start - AROUND_SECONDS, window.end + AROUND_SECONDS)
+        read = TimeRange(window.start - AROUND_SECONDS, window.end + AROUND_SECONDS)
         rows = await self._store.read(names, *read) if names else {}
         return await self.neighbours.completed(rows, read, window)
 
     async def lines(
-        self, rows: Mapping[str, Sequence[Reading]], window: Window, pause: Pause = no_pause
+        self, rows: Mapping[str, Sequence[Reading]], window: TimeRange, pause: Pause = no_pause
     ) -> dict[Role, list[Line]]:
         """The lines of each role that reach into a window, ascending. No line crosses a change of meter, CT or role.
 
@@ -119,14 +119,14 @@ class RolePowerReader:
             for segment in segments[role]:
                 if segment.computed:
                     one, other, sign = SUMMANDS[role]
-                    part = Window(max(segment.start, window.start), min(segment.end, window.end))
+                    part = TimeRange(max(segment.start, window.start), min(segment.end, window.end))
                     summands = lines_within(found[one], *part), lines_within(found[other], *part)
                     found[role] += _within(sum_lines(*summands, sign), segment)
             found[role].sort()
         return found
 
     async def steps(
-        self, role: Role, rows: Mapping[str, Sequence[Reading]], lines: Sequence[Line], window: Window
+        self, role: Role, rows: Mapping[str, Sequence[Reading]], lines: Sequence[Line], window: TimeRange
     ) -> list[Step]:
         """The steps of the registers of a role's own meters over the times of its lines, ascending.
 
@@ -141,14 +141,14 @@ class RolePowerReader:
                 found += await self._sum_steps(segment, rows, window)
                 continue
             own = _of_segment(segment, rows.get(segment.series, ()))
-            scaled = await self._scaled(segment, Window(own[0].time, own[-1].time)) if own else []
+            scaled = await self._scaled(segment, TimeRange(own[0].time, own[-1].time)) if own else []
             counts, doubtful = steps_between(own, self._longest, window, scaled)
             counts = sorted([*counts, *(await self._doubtful_steps(segment, doubtful)).values()])
             found += counts
         return known_steps(found, lines)
 
     async def meter_lines(
-        self, segment: MeterSegment, rows: Mapping[str, Sequence[Reading]], window: Window
+        self, segment: MeterSegment, rows: Mapping[str, Sequence[Reading]], window: TimeRange
     ) -> list[Line]:
         """The lines of one meter that reach into a window, ascending, as it counts for its role.
 
@@ -163,7 +163,7 @@ class RolePowerReader:
         ]
 
     async def _measured(
-        self, segment: RoleSegment, rows: Mapping[str, Sequence[Reading]], window: Window
+        self, segment: RoleSegment, rows: Mapping[str, Sequence[Reading]], window: TimeRange
     ) -> list[Line]:
         own = _of_segment(segment, rows.get(segment.series, ()))
         lines = power_lines(own, self._longest)
@@ -171,7 +171,7 @@ class RolePowerReader:
             gap for gap in gaps_between(own, lines) if gap.before.time < window.end and gap.after.time > window.start
         ]
         if gaps:
-            scaled = await self._scaled(segment, Window(gaps[0].before.time, gaps[-1].after.time))
+            scaled = await self._scaled(segment, TimeRange(gaps[0].before.time, gaps[-1].after.time))
             gaps = [gap for gap in gaps if not crosses(gap.before.time, gap.after.time, scaled)]
             advance = self._sum_advances if segment.sum else self._advances
             lines += [bridge(gap, found) for gap, found in (await advance(segment, gaps, rows)).items()]
@@ -211,11 +211,11 @@ class RolePowerReader:
         return {gap: added_advances(factors, [each[gap] for each in advances]) for gap in whole}
 
     async def _sum_steps(
-        self, segment: RoleSegment, rows: Mapping[str, Sequence[Reading]], window: Window
+        self, segment: RoleSegment, rows: Mapping[str, Sequence[Reading]], window: TimeRange
     ) -> list[Step]:
         """The steps of a sum's registers, where each of its meters' is known."""
         own, parts = _of_segment(segment, rows.get(segment.series, ())), parts_of(segment)
-        scaled = await self._scaled(segment, Window(own[0].time, own[-1].time)) if own else []
+        scaled = await self._scaled(segment, TimeRange(own[0].time, own[-1].time)) if own else []
         pairs = register_pairs(own, self._longest, window, scaled)
         steps: list[dict[Pair, Step]] = []
         for part in parts:
@@ -228,7 +228,7 @@ class RolePowerReader:
         added = (added_steps(pair, factors, [each[pair] for each in steps]) for pair in whole)
         return [step for step in added if step is not None]
 
-    async def _scaled(self, segment: RoleSegment, window: Window) -> list[tuple[int, int]]:
+    async def _scaled(self, segment: RoleSegment, window: TimeRange) -> list[tuple[int, int]]:
         """The ranges in which readings of a meter, or of any meter of a sum, are scaled by a correction."""
         names = [part.segment.series for part in parts_of(segment)] if segment.sum else [segment.series]
         return [each for name in names for each in await scaled_ranges(self._store, name, *window)]
@@ -269,7 +269,9 @@ class RolePowerReader:
             found.append((max(map(abs, values), default=0.0), min(values, default=0.0)))
         return found
 
-    async def _read_days(self, series: str, days: Sequence[Window]) -> dict[tuple[str, int, int], tuple[float, float]]:
+    async def _read_days(
+        self, series: str, days: Sequence[TimeRange]
+    ) -> dict[tuple[str, int, int], tuple[float, float]]:
         """The lowest and highest measured P of each day; 0 for a day without readings."""
         summaries = (await self._store.summarise([series], days[0].start, days[-1].end, DAY, ["P"]))[series]
         known = {each.time: each.channels["P"] for each in summaries if "P" in each.channels}
@@ -280,11 +282,11 @@ class RolePowerReader:
         return found
 
 
-def _days_around(segment: RoleSegment, gap: Gap) -> list[Window]:
+def _days_around(segment: RoleSegment, gap: Gap) -> list[TimeRange]:
     """The days (UTC) from a month before a gap to a month after it, cut to the segment."""
     first = (gap.before.time - MAX_BRIDGE_SECONDS) // DAY * DAY
     days = (
-        Window(max(day, segment.start), min(day + DAY, segment.end))
+        TimeRange(max(day, segment.start), min(day + DAY, segment.end))
         for day in range(first, gap.after.time + MAX_BRIDGE_SECONDS, DAY)
     )
     return [day for day in days if day.start < day.end]

@@ -14,7 +14,7 @@ from math import fsum
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.model import Customer, Role, Window
+from cenergyd.customers.model import Customer, Role, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.documents.json_types import JsonObject
 from cenergyd.jobs.energy.read import LONGEST_GAP, EnergyReader
@@ -74,7 +74,7 @@ async def charges_overview(
     return report
 
 
-def same_day(this: Window, other: Window, now: int, zone: ZoneInfo) -> int:
+def same_day(this: TimeRange, other: TimeRange, now: int, zone: ZoneInfo) -> int:
     """The time in another period that corresponds to now in this one: as many days after its start, at the same full hour of the day."""
     today = local_date(now, zone)
     day = local_date(other.start, zone) + (today - local_date(this.start, zone))
@@ -84,7 +84,13 @@ def same_day(this: Window, other: Window, now: int, zone: ZoneInfo) -> int:
 
 
 async def energy_costs(
-    customer: Customer, readings: ReadingStore, tariff: Tariff, window: Window, now: int, *, max_gap: int = LONGEST_GAP
+    customer: Customer,
+    readings: ReadingStore,
+    tariff: Tariff,
+    window: TimeRange,
+    now: int,
+    *,
+    max_gap: int = LONGEST_GAP,
 ) -> tuple[Charges, Decimal, Decimal] | None:
     """The energy costs of a range of times by a tariff: energy bought, and credit for export; None if there is no price or nothing is known.
 
@@ -101,7 +107,13 @@ async def energy_costs(
 
 
 async def solar_saving(
-    customer: Customer, readings: ReadingStore, tariff: Tariff, window: Window, now: int, *, max_gap: int = LONGEST_GAP
+    customer: Customer,
+    readings: ReadingStore,
+    tariff: Tariff,
+    window: TimeRange,
+    now: int,
+    *,
+    max_gap: int = LONGEST_GAP,
 ) -> JsonObject | None:
     """The saving by a site's own sources: the cost of its load without them, less the energy bought, plus the credit for export.
 
@@ -112,7 +124,7 @@ async def solar_saving(
     if not tariff.energy:
         return None
     reader = EnergyReader(customer, readings, now, max_gap)
-    energy = await _hours(reader, ("load", "utility", "solar"), Window(window.start, min(window.end, now)))
+    energy = await _hours(reader, ("load", "utility", "solar"), TimeRange(window.start, min(window.end, now)))
     both = sorted(time for time in energy["load"].keys() & energy["utility"].keys() if time in energy["solar"])
     if not both:
         return None
@@ -195,7 +207,7 @@ class _PerPeriod(NamedTuple):
 
 
 async def _today(
-    customer: Customer, readings: ReadingStore, tariff: Tariff | None, when: tuple[Window, int], max_gap: int
+    customer: Customer, readings: ReadingStore, tariff: Tariff | None, when: tuple[TimeRange, int], max_gap: int
 ) -> JsonObject:
     found = await energy_costs(customer, readings, tariff, *when, max_gap=max_gap) if tariff else None
     if found is None:
@@ -214,7 +226,7 @@ def _projected_json(charges: Charges, tariff: Tariff, zone: ZoneInfo, *, priced:
     return found._asdict() | {"total": str(found.total) if priced else None} if found else None
 
 
-async def _hours(reader: EnergyReader, roles: tuple[Role, ...], window: Window) -> dict[Role, dict[int, FieldPoint]]:
+async def _hours(reader: EnergyReader, roles: tuple[Role, ...], window: TimeRange) -> dict[Role, dict[int, FieldPoint]]:
     """Role -> start -> the energy of the known hours."""
     found: dict[Role, dict[int, FieldPoint]] = {role: {} for role in roles}
     for role in roles:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.meter_history import role_segments
-from cenergyd.customers.model import ROLES, Customer, Window
+from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import (
@@ -42,7 +42,7 @@ async def roll_up(customer: Customer, start: int, end: int, context: JobContext)
 
     :raises InvalidField: the customer's time zone is unknown.
     """
-    window, zone = Window(start, end), zone_of(customer.time_zone)
+    window, zone = TimeRange(start, end), zone_of(customer.time_zone)
     if await stays_open(customer, window, context.readings, context.now, zone):
         return
     roller = _Roller(context, zone)
@@ -50,7 +50,7 @@ async def roll_up(customer: Customer, start: int, end: int, context: JobContext)
     await roller.run(names, window)
     for name, until in _ended_before(customer, start, zone).items():
         if name not in names:
-            await roller.run([name], Window(until - 1, until), goes_on=True)
+            await roller.run([name], TimeRange(until - 1, until), goes_on=True)
 
 
 def _ended_before(customer: Customer, time: int, zone: ZoneInfo) -> dict[str, int]:
@@ -64,7 +64,7 @@ class _Touched(NamedTuple):
     """What a chunk touches of one series."""
 
     name: str
-    hours: Window
+    hours: TimeRange
     """The full hours of the chunk, and one before it that was left open."""
     last: bool
     """Whether the chunk is the end of the backlog."""
@@ -72,18 +72,18 @@ class _Touched(NamedTuple):
     """The series' newest reading; None where it is not among those that were read."""
     columns: ReadingColumns
 
-    def is_open(self, window: Window) -> bool:
+    def is_open(self, window: TimeRange) -> bool:
         """Whether a window is not over: the reader computes it."""
         return self.newest is not None and window.start <= self.newest < window.end
 
-    def closed(self, zone: ZoneInfo) -> list[Window]:
+    def closed(self, zone: ZoneInfo) -> list[TimeRange]:
         """The ranges of neighbouring hours that are over, ascending."""
-        found: list[Window] = []
+        found: list[TimeRange] = []
         for hour in windows(*self.hours, "1h", zone):
             if self.is_open(hour):
                 continue
             if found and found[-1].end == hour.start:
-                found[-1] = Window(found[-1].start, hour.end)
+                found[-1] = TimeRange(found[-1].start, hour.end)
             else:
                 found.append(hour)
         return found
@@ -100,7 +100,7 @@ class _Roller:
         self._fine = [name for name in chosen if RESOLUTIONS[name] < _HOUR and not is_from_readings(name, keep_days)]
         self._coarse = [name for name in chosen if RESOLUTIONS[name] > _HOUR]
 
-    async def run(self, names: Sequence[str], window: Window, *, goes_on: bool = False) -> None:
+    async def run(self, names: Sequence[str], window: TimeRange, *, goes_on: bool = False) -> None:
         """Go over a window.
 
         :param goes_on: readings of every series are known to continue after it.
@@ -116,13 +116,17 @@ class _Roller:
             newest = {} if goes_on or not chunk.last else await self._newest(names, readings, chunk)
             touched = [
                 await self._touched(
-                    name, Window(since.get(name, chunk.start), chunk.end), chunk.last, readings[name], newest.get(name)
+                    name,
+                    TimeRange(since.get(name, chunk.start), chunk.end),
+                    chunk.last,
+                    readings[name],
+                    newest.get(name),
                 )
                 for name in names
             ]
             await self._write(touched)
 
-    def _around(self, chunk: BacklogPart) -> Window:
+    def _around(self, chunk: BacklogPart) -> TimeRange:
         return around_hours(chunk, self._zone)
 
     def _nothing(self, name: str, chunk: BacklogPart) -> list[Replacement]:
@@ -148,7 +152,7 @@ class _Roller:
             if before.start >= read.start:
                 near[name] = time
             elif before.start < hour.start:
-                await self.run([name], Window(time, time + 1), goes_on=True)
+                await self.run([name], TimeRange(time, time + 1), goes_on=True)
         return near
 
     async def _newest(
@@ -163,7 +167,7 @@ class _Roller:
         return newest
 
     async def _touched(
-        self, name: str, window: Window, last: bool, readings: Sequence[Reading], newest: int | None
+        self, name: str, window: TimeRange, last: bool, readings: Sequence[Reading], newest: int | None
     ) -> _Touched:
         columns = ReadingColumns(series=name)
         hours = widen(*window, "1h", self._zone)
@@ -252,7 +256,7 @@ class _Roller:
     async def _stored_hours(self, ranges: Sequence[tuple[str, int, int]]) -> list[list[FieldPoint]]:
         return await self._context.readings.read_points_many(ranges) if ranges else []
 
-    def _days_of(self, touched: _Touched, resolution: str) -> list[Window]:
+    def _days_of(self, touched: _Touched, resolution: str) -> list[TimeRange]:
         """The days of the chunk's hours; the last chunk of each writes it."""
         days = windows(*touched.hours, resolution, self._zone)
         return [day for day in days if touched.last or day.end <= touched.hours.end]

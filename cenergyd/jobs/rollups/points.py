@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.rollups.aggregate import CHANNELS, PartialRollup, Stat, combine
 from cenergyd.jobs.rollups.usual_interval import Pauses, doubtful_hours, expected_readings, usual_intervals_of_hours
 from cenergyd.readings.model import FieldPoint
@@ -62,7 +62,7 @@ def stored_hour(start: int, part: PartialRollup, interval: int) -> FieldPoint:
 
 
 def stored_day(
-    day: Window, hours: Sequence[Window], points: Mapping[int, FieldPoint], pauses: Pauses | None = None
+    day: TimeRange, hours: Sequence[TimeRange], points: Mapping[int, FieldPoint], pauses: Pauses | None = None
 ) -> FieldPoint | None:
     """The point of a 24h window from the points of the hours in it (by start); None where there is none.
 
@@ -76,7 +76,7 @@ def stored_day(
     return point
 
 
-def _expected_of_day(hours: Sequence[Window], points: Mapping[int, FieldPoint], pauses: Pauses | None) -> int | None:
+def _expected_of_day(hours: Sequence[TimeRange], points: Mapping[int, FieldPoint], pauses: Pauses | None) -> int | None:
     known = intervals_of(points)
     intervals = Counter(known[hour.start] for hour in hours if hour.start in known)
     if not intervals:
@@ -125,7 +125,7 @@ def rollup_of_point(point: FieldPoint) -> PartialRollup:
     return PartialRollup(readings, bool(flags & ESTIMATED), stats, pf_P, pf_Q, factor, estimated)
 
 
-def window_fields(window: Window, part: PartialRollup, expected: int | None) -> Fields:
+def window_fields(window: TimeRange, part: PartialRollup, expected: int | None) -> Fields:
     """The fields shown of a window: mean, minimum, maximum and count per channel, ``PF``, ``readings``, ``estimated``.
 
     ``expected`` readings, ``P_complete`` and so on (0..1) and ``complete``, which is that of P, are left out where the usual interval is not known.
@@ -143,7 +143,7 @@ def window_fields(window: Window, part: PartialRollup, expected: int | None) -> 
     return fields
 
 
-def hour_fields(window: Window, part: PartialRollup, expected: int | None, interval: int | None) -> Fields:
+def hour_fields(window: TimeRange, part: PartialRollup, expected: int | None, interval: int | None) -> Fields:
     """As :func:`window_fields`, and the sums and the usual interval."""
     fields = window_fields(window, part, expected)
     for channel, stat in part.stats.items():

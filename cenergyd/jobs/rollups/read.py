@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.rollups.aggregate import PartialRollup, ReadingColumns, sign_corrected_rollup
 from cenergyd.jobs.rollups.points import (
     Fields,
@@ -55,7 +55,7 @@ async def read_rollup(
     readings: ReadingStore,
     series: str,
     resolution: str,
-    within: Window,
+    within: TimeRange,
     zone: ZoneInfo,
     *,
     is_reversed: bool = False,
@@ -79,7 +79,7 @@ async def read_rollup(
 
 
 async def pauses_of_day(
-    readings: ReadingStore, series: str, day: Window, hours: Mapping[int, FieldPoint]
+    readings: ReadingStore, series: str, day: TimeRange, hours: Mapping[int, FieldPoint]
 ) -> Pauses | None:
     """The pauses of a day's readings if its hours (stored points by start) do not determine how many readings it would have; otherwise None."""
     if not doubtful_of(hours):
@@ -100,7 +100,7 @@ class _Expectation(NamedTuple):
         """The usual interval of the hour that holds a time, s."""
         return self.intervals.get(window_at(time, "1h", self.zone).start)
 
-    def of(self, window: Window) -> int | None:
+    def of(self, window: TimeRange) -> int | None:
         """The number of readings of a window of an hour or less; None if unknown."""
         start = window_at(window.start, "1h", self.zone).start
         if start in self.doubtful and (found := self.doubtful[start].expected(window)) is not None:
@@ -121,17 +121,17 @@ class _RollupReader:
         self._series = series
         self._zone = zone
 
-    async def from_readings(self, resolution: str, within: Window) -> list[FieldPoint]:
+    async def from_readings(self, resolution: str, within: TimeRange) -> list[FieldPoint]:
         """Windows of some minutes, from the readings."""
         found: list[FieldPoint] = []
         length = RESOLUTIONS[resolution]
         start = -(-within.start // length) * length
         while start < within.end and len(found) < MAX_POINTS:
             end = min(within.end, widen(start, start + SLICE, "1h", self._zone).end)
-            columns = await self._columns(Window(start, end))
+            columns = await self._columns(TimeRange(start, end))
             await self._cooperate()
             if columns.any(start, end + length - 1):
-                part = Window(start, end)
+                part = TimeRange(start, end)
                 expectation = await self._expectation(part)
                 found += [FieldPoint(*each) for each in self._computed(resolution, part, columns, expectation)]
                 start = end
@@ -142,7 +142,7 @@ class _RollupReader:
             start = max(end, following[self._series].time // length * length)
         return found[:MAX_POINTS]
 
-    async def stored(self, resolution: str, within: Window) -> dict[int, Fields]:
+    async def stored(self, resolution: str, within: TimeRange) -> dict[int, Fields]:
         """The fields of the stored points, by start."""
         found: dict[int, Fields] = {}
         since, read = within.start, 0
@@ -163,11 +163,11 @@ class _RollupReader:
             return {}
         expectation = None
         if resolution != "24h":
-            expectation = await self._expectation(Window(mine[0].time, mine[-1].time + 1))
+            expectation = await self._expectation(TimeRange(mine[0].time, mine[-1].time + 1))
             await self._cooperate()
         return {point.time: self._fields_of_point(resolution, point, expectation) for point in mine}
 
-    async def tail(self, resolution: str, within: Window, stored: dict[int, Fields]) -> dict[int, Fields]:
+    async def tail(self, resolution: str, within: TimeRange, stored: dict[int, Fields]) -> dict[int, Fields]:
         """The windows of the range that are not stored yet, from finer data. All windows of an hour, or of a day, are stored together."""
         last = (await self._store.last([self._series])).get(self._series)
         if last is None:
@@ -187,16 +187,16 @@ class _RollupReader:
                 found |= await self._day(each, last.time) if day else await self._windows(resolution, each)
         return {start: fields for start, fields in found.items() if within.start <= start < within.end}
 
-    async def _expectation(self, within: Window) -> _Expectation:
+    async def _expectation(self, within: TimeRange) -> _Expectation:
         hours = await self._hours(widen(*within, "1h", self._zone))
         doubtful: dict[int, Pauses] = {}
         for start in doubtful_of(hours):
             if within.start - RESOLUTIONS["1h"] < start < within.end:
-                near = Window(start - NEARBY_SECONDS, start + RESOLUTIONS["1h"] + NEARBY_SECONDS)
+                near = TimeRange(start - NEARBY_SECONDS, start + RESOLUTIONS["1h"] + NEARBY_SECONDS)
                 doubtful[start] = Pauses((await self._columns(near)).times)
         return _Expectation(self._zone, intervals_of(hours), doubtful)
 
-    async def _hours(self, hours: Window, newest: int | None = None) -> dict[int, FieldPoint]:
+    async def _hours(self, hours: TimeRange, newest: int | None = None) -> dict[int, FieldPoint]:
         """The 1h points of a range and of the hours near it, by start; those at the end that are not stored are computed.
 
         :param newest: the time of the series' newest reading: its hour is computed even if it is stored, because earlier versions stored it too soon.
@@ -210,28 +210,28 @@ class _RollupReader:
             open_from = max(near.start, last.time - NEARBY_SECONDS)
             missing = [hour for hour in windows(open_from, last.time + 1, "1h", self._zone) if hour.start not in found]
             if missing:
-                columns = await self._columns(Window(missing[0].start, missing[-1].end))
+                columns = await self._columns(TimeRange(missing[0].start, missing[-1].end))
                 found |= {hour.time: hour for hour in self._computed_hours(missing, columns)}
         return found
 
-    async def _windows(self, resolution: str, hour: Window) -> dict[int, Fields]:
+    async def _windows(self, resolution: str, hour: TimeRange) -> dict[int, Fields]:
         expectation = await self._expectation(hour)
         return dict(self._computed(resolution, hour, await self._columns(hour), expectation))
 
-    async def _day(self, day: Window, newest: int) -> dict[int, Fields]:
+    async def _day(self, day: TimeRange, newest: int) -> dict[int, Fields]:
         hours = await self._hours(day, newest)
         points = {start: hour for start, hour in hours.items() if day.start <= start < day.end}
         pauses = await pauses_of_day(self._store, self._series, day, points)
         point = stored_day(day, list(windows(*day, "1h", self._zone)), points, pauses)
         return {} if point is None else {day.start: self._fields_of_point("24h", point, None)}
 
-    async def _columns(self, window: Window) -> ReadingColumns:
+    async def _columns(self, window: TimeRange) -> ReadingColumns:
         """The readings of the hours of a range."""
         hours = widen(*window, "1h", self._zone)
         return ReadingColumns((await self._store.read([self._series], *hours))[self._series], series=self._series)
 
     def _computed(
-        self, resolution: str, within: Window, columns: ReadingColumns, expectation: _Expectation
+        self, resolution: str, within: TimeRange, columns: ReadingColumns, expectation: _Expectation
     ) -> list[tuple[int, Fields]]:
         """The fields of the windows of a range, from readings; the windows are an hour or shorter."""
         found = []
@@ -241,7 +241,7 @@ class _RollupReader:
                 found.append((window.start, self._fields_of_part(resolution, window, part, expectation)))
         return found
 
-    def _computed_hours(self, hours: Sequence[Window], columns: ReadingColumns) -> list[FieldPoint]:
+    def _computed_hours(self, hours: Sequence[TimeRange], columns: ReadingColumns) -> list[FieldPoint]:
         parts = ((hour, columns.part(*hour)) for hour in hours)
         return [
             stored_hour(hour.start, part, hour_interval(columns.times_within(*hour)))
@@ -250,7 +250,7 @@ class _RollupReader:
         ]
 
     def _fields_of_part(
-        self, resolution: str, window: Window, part: PartialRollup, expectation: _Expectation
+        self, resolution: str, window: TimeRange, part: PartialRollup, expectation: _Expectation
     ) -> Fields:
         expected = expectation.of(window)
         part = sign_corrected_rollup(part) if self._is_reversed else part

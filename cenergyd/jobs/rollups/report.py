@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import attrs
 
 from cenergyd.customers.meter_history import role_segments
-from cenergyd.customers.model import ROLES, Customer, Role, Window
+from cenergyd.customers.model import ROLES, Customer, Role, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.documents.json_types import JsonObject
 from cenergyd.errors import InvalidField
@@ -52,7 +52,7 @@ async def role_rollup(
     readings: ReadingStore,
     role: Role,
     resolution: str,
-    within: Window,
+    within: TimeRange,
     *,
     keep_days: Mapping[str, int] = {},
     cooperate: Cooperate = without_yielding,
@@ -70,7 +70,7 @@ async def role_rollup(
     zone = zone_of(customer.time_zone)
     found: dict[int, JsonObject] = {}
     for segment in role_segments(customer, role, *within):
-        place = Window(segment.start, segment.end)
+        place = TimeRange(segment.start, segment.end)
         points = await read_rollup(
             readings, segment.series, resolution, place, zone,
             is_reversed=segment.reversed, keep_days=keep_days, cooperate=cooperate,
@@ -86,7 +86,7 @@ async def role_rollup(
     return [found[time] for time in sorted(found)][:MAX_POINTS]
 
 
-def _cut_windows(customer: Customer, role: Role, resolution: str, within: Window) -> list[Window]:
+def _cut_windows(customer: Customer, role: Role, resolution: str, within: TimeRange) -> list[TimeRange]:
     """The windows that start in a range and within which the role's series or its meaning changes."""
     zone = zone_of(customer.time_zone)
     whole = widen(*within, resolution, zone)
@@ -95,7 +95,7 @@ def _cut_windows(customer: Customer, role: Role, resolution: str, within: Window
     return sorted(w for w in cut if w.start not in edges and within.start <= w.start < within.end)
 
 
-async def _in_parts(customer: Customer, readings: ReadingStore, role: Role, window: Window) -> JsonObject | None:
+async def _in_parts(customer: Customer, readings: ReadingStore, role: Role, window: TimeRange) -> JsonObject | None:
     parts, expected, series = [], 0, ""
     for start, end, name, _, is_reversed, _ in role_segments(customer, role, *window):
         rows = (await readings.read([name], start, end))[name]
@@ -103,7 +103,7 @@ async def _in_parts(customer: Customer, readings: ReadingStore, role: Role, wind
         part = columns.part(start, end)
         if part is not None:
             parts.append(part)
-            expected += Pauses(columns.times).expected(Window(start, end)) or part.readings
+            expected += Pauses(columns.times).expected(TimeRange(start, end)) or part.readings
             series = name
     if not parts:
         return None
@@ -111,7 +111,7 @@ async def _in_parts(customer: Customer, readings: ReadingStore, role: Role, wind
 
 
 async def energy_between(
-    customer: Customer, readings: ReadingStore, window: Window, now: int, *, max_gap: int = LONGEST_GAP
+    customer: Customer, readings: ReadingStore, window: TimeRange, now: int, *, max_gap: int = LONGEST_GAP
 ) -> JsonObject:
     """Energy per role over a range that begins and ends at full local hours.
 
@@ -173,7 +173,7 @@ async def charges_of(
     customer: Customer,
     readings: ReadingStore,
     tariff: Tariff,
-    window: Window,
+    window: TimeRange,
     now: int,
     *,
     until: int | None = None,
@@ -188,7 +188,7 @@ async def charges_of(
     until = now if until is None else until
     total = ChargesSum(tariff, zone, window, until)
     energies: list[PeriodEnergy] = []
-    passed = Window(window.start, min(window.end, until))
+    passed = TimeRange(window.start, min(window.end, until))
     reader = EnergyReader(customer, readings, now, max_gap)
     async for place, points in reader.points("utility", *passed, SLICE):
         parts = await labelled_energy(customer, points, readings, tariff, max_gap=max_gap, now=now)
@@ -203,12 +203,12 @@ async def charges_of(
     return attrs.evolve(total.result(), registers=registers)
 
 
-def compared_periods(tariff: Tariff, zone: ZoneInfo, now: int) -> dict[str, Window]:
+def compared_periods(tariff: Tariff, zone: ZoneInfo, now: int) -> dict[str, TimeRange]:
     """The billing periods ``this``, ``last`` and ``last_year`` (of those a year ago, the one that has most days in common with this)."""
     this = tariff.billing_period_at(now, zone)
     start, end = (_year_before(time, zone) for time in this)
 
-    def shared(window: Window) -> tuple[int, int]:
+    def shared(window: TimeRange) -> tuple[int, int]:
         return min(window.end, end) - max(window.start, start), -window.start
 
     return {
@@ -271,7 +271,7 @@ def _register_use(use: RegisterUse) -> JsonObject:
     return {"register_seconds": use.register_seconds, "power_seconds": use.power_seconds, "missing": missing}
 
 
-async def _role_energy(customer: Customer, role: Role, reader: EnergyReader, window: Window) -> JsonObject | None:
+async def _role_energy(customer: Customer, role: Role, reader: EnergyReader, window: TimeRange) -> JsonObject | None:
     places = role_segments(customer, role, *window)
     if not places:
         return None
@@ -297,7 +297,7 @@ async def labelled_energy(
     found = []
     zone = zone_of(customer.time_zone)
     for point in points:
-        labelled = list(tariff.labelled(Window(point.time, point.time + int(point.fields["seconds"])), zone))
+        labelled = list(tariff.labelled(TimeRange(point.time, point.time + int(point.fields["seconds"])), zone))
         if len(labelled) == 1:
             found.append(_period_energy(labelled[0].label, point))
         else:
@@ -308,7 +308,7 @@ async def labelled_energy(
 async def _integrated_again(
     labelled: Sequence[LabelledWindow], lines_of: RolePowerReader, role: Role
 ) -> list[PeriodEnergy]:
-    window = Window(labelled[0].start, labelled[-1].end)
+    window = TimeRange(labelled[0].start, labelled[-1].end)
     rows = await lines_of.rows_over(window)
     lines = (await lines_of.lines(rows, window))[role]
     steps = await lines_of.steps(role, rows, lines, window)

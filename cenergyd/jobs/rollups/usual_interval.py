@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import median_low
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.readings.interval import LONGEST_INTERVAL, near_clock_interval
 from cenergyd.readings.pauses import usual_intervals, valid_seconds
 
@@ -29,12 +29,12 @@ LONGEST_PAUSE = 5400
 """A longer pause between readings is always a gap: the longest log period is an hour."""
 
 
-def expected_readings(window: Window, interval: int) -> int:
+def expected_readings(window: TimeRange, interval: int) -> int:
     """The number of readings of a full window; at least one, because a window may be shorter than the interval."""
     return max(1, round((window.end - window.start) / interval))
 
 
-def expected_by_validity(window: Window, valid: Sequence[int]) -> int | None:
+def expected_by_validity(window: TimeRange, valid: Sequence[int]) -> int | None:
     """The number of readings that a window would have, from how long each existing one is valid (:func:`valid_seconds`); None if unknown."""
     covered = sum(valid)
     if not covered:
@@ -80,7 +80,7 @@ def doubtful_hours(readings: Mapping[int, int], intervals: Mapping[int, int]) ->
     """
     found = []
     for start, interval in intervals.items():
-        if readings[start] >= expected_readings(Window(start, start + LONGEST_INTERVAL), interval):
+        if readings[start] >= expected_readings(TimeRange(start, start + LONGEST_INTERVAL), interval):
             continue
         near = (intervals.get(start - LONGEST_INTERVAL), intervals.get(start + LONGEST_INTERVAL))
         if any(other and max(other, interval) > CHANGED_FACTOR * min(other, interval) for other in near):
@@ -98,7 +98,7 @@ class Pauses:
         self._times = times
         self._valid = valid_seconds(times, LONGEST_PAUSE)
 
-    def expected(self, window: Window) -> int | None:
+    def expected(self, window: TimeRange) -> int | None:
         """The number of readings that a window would have; None if unknown."""
         first, last = bisect_left(self._times, window.start), bisect_left(self._times, window.end)
         return expected_by_validity(window, self._valid[first:last])

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.energy.registers import Counted
 from cenergyd.jobs.tariff.model import QUARTER, DemandPrice, Period, Tariff
 from cenergyd.jobs.windows import local_date
@@ -119,7 +119,7 @@ class DemandLine:
 class Charges:
     """The charges of one billing period, so far or final."""
 
-    window: Window
+    window: TimeRange
     until: int
     """The time up to which they are known, UTC seconds: the period's end, or now."""
     currency: str
@@ -155,7 +155,7 @@ class ChargesSum:
     :param until: the time up to which it is known, UTC seconds (now, for the present period).
     """
 
-    def __init__(self, tariff: Tariff, zone: ZoneInfo, window: Window, until: int) -> None:
+    def __init__(self, tariff: Tariff, zone: ZoneInfo, window: TimeRange, until: int) -> None:
         self._tariff = tariff
         self._zone = zone
         self._window = window
@@ -249,7 +249,7 @@ class ChargesSum:
         )
 
 
-def season_shares(tariff: Tariff, window: Window, zone: ZoneInfo) -> dict[str, Decimal]:
+def season_shares(tariff: Tariff, window: TimeRange, zone: ZoneInfo) -> dict[str, Decimal]:
     """Season -> its share of a billing period's days; seasons without a day are left out."""
     days: defaultdict[str, int] = defaultdict(int)
     day, end = local_date(window.start, zone), local_date(window.end - 1, zone)

@@ -34,7 +34,7 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.windows import day_start, local_date
 
 EnergyFrom = Literal["power", "registers"]
@@ -195,7 +195,7 @@ class Tariff:
         kind = _HOLIDAY if self.is_holiday(day) else day.weekday()
         return Period(season, self._weeks[season][kind][local.hour * 4 + local.minute // 15])
 
-    def labelled(self, window: Window, zone: ZoneInfo) -> Iterator[LabelledWindow]:
+    def labelled(self, window: TimeRange, zone: ZoneInfo) -> Iterator[LabelledWindow]:
         """The window (UTC seconds), cut wherever another season or period begins."""
         start, end = window
         label = self.period_at(start, zone)
@@ -208,12 +208,12 @@ class Tariff:
             cut += QUARTER
         yield LabelledWindow(start, end, label)
 
-    def billing_period_at(self, time: int, zone: ZoneInfo) -> Window:
+    def billing_period_at(self, time: int, zone: ZoneInfo) -> TimeRange:
         """The billing period that contains a time."""
         first = self._start_at_or_before(local_date(time, zone))
-        return Window(day_start(first, zone), day_start(self._start_after(first), zone))
+        return TimeRange(day_start(first, zone), day_start(self._start_after(first), zone))
 
-    def billing_periods(self, start: int, end: int, zone: ZoneInfo) -> Iterator[Window]:
+    def billing_periods(self, start: int, end: int, zone: ZoneInfo) -> Iterator[TimeRange]:
         """Every billing period that contains any time of ``start <= time < end``, ascending."""
         while start < end:
             window = self.billing_period_at(start, zone)

@@ -16,7 +16,7 @@ from txmongo.collection import Collection
 from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.documents.change_notices import ChangeNotices, customer_of_logger
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken
 from cenergyd.storage.mongodb.connection import MongoDatabase
@@ -196,7 +196,7 @@ class CustomerDocuments:
         own: Mapping[str, object],
         checked: Mapping[str, Any],
         *,
-        pending: Window | None = None,
+        pending: TimeRange | None = None,
         unwritten: Mapping[str, str] | None = None,
         also: Mapping[str, Mapping[str, object]] | None = None,
     ) -> bool:

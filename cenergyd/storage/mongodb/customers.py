@@ -18,7 +18,7 @@ from pymongo.errors import DuplicateKeyError
 from twisted.logger import Logger
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.customers.ownership import OWNED, owns_or_owned
 from cenergyd.documents.change_notices import ChangeNotices
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken
@@ -86,7 +86,7 @@ class MongoCustomerStore:
         """Return if MongoDB answers."""
         await self._mongo.ping()
 
-    async def add(self, customer: Customer, *, pending: Window | None = None) -> Customer:
+    async def add(self, customer: Customer, *, pending: TimeRange | None = None) -> Customer:
         """Insert an own and a shared document."""
         customer = normalised(customer)
         key = id_value(customer.id) if customer.id else ObjectId()
@@ -158,7 +158,7 @@ class MongoCustomerStore:
         changes: Mapping[str, object],
         *,
         expected_etag: str | None = None,
-        pending: Window | None = None,
+        pending: TimeRange | None = None,
     ) -> Customer:
         """Set fields, if the customer has not changed since it was read; without an etag a lost race is retried."""
         checked = checked_changes(changes)
@@ -192,7 +192,7 @@ class MongoCustomerStore:
         except ChangedElsewhere:
             return False
 
-    async def _change(self, own: Mapping[str, object], checked: Mapping[str, Any], pending: Window | None) -> bool:
+    async def _change(self, own: Mapping[str, object], checked: Mapping[str, Any], pending: TimeRange | None) -> bool:
         agreed = {field: checked[field] for field in AGREED_FIELDS if field in checked}
         agreed = {field: value for field, value in agreed.items() if value != (own.get(field) or "")}
         if agreed:
@@ -225,7 +225,7 @@ class MongoCustomerStore:
         return own
 
 
-def _with_window(customer: Customer, pending: Window | None) -> Customer:
+def _with_window(customer: Customer, pending: TimeRange | None) -> Customer:
     if pending is None:
         return customer
     start, end = customer.pending_start, customer.pending_end

@@ -23,7 +23,7 @@ from txmongo.collection import Cursor
 from txmongo.database import Database
 
 from cenergyd.customers.front_end import FrontEndChange
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.errors import CenergydError, StoreUnavailable
 from cenergyd.storage.mongodb.change_stream import ChangeStream
 from cenergyd.storage.mongodb.connection import CHECKS
@@ -127,7 +127,9 @@ class MongoFrontEnd:
             return FrontEndChange(customer=customer_of(own), changes=None, state=(own, None))
         return await self._change(own, document)
 
-    async def follow(self, change: FrontEndChange, update: Mapping[str, object], pending: Window | None = None) -> bool:
+    async def follow(
+        self, change: FrontEndChange, update: Mapping[str, object], pending: TimeRange | None = None
+    ) -> bool:
         """Adopt a change."""
         own, document = _documents_of(change)
         if document is None:

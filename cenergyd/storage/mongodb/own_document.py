@@ -20,7 +20,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cenergyd.customers.model import Customer, RecentClaims, Window
+from cenergyd.customers.model import Customer, RecentClaims, TimeRange
 from cenergyd.storage.mongodb.ids import id_text
 from cenergyd.storage.mongodb.shared_document import (
     AGREED_FIELDS,
@@ -79,7 +79,7 @@ def own_of_shared(document: Mapping[str, object]) -> dict[str, object]:
     return own
 
 
-def own_of_customer(customer: Customer, key: object, pending: Window | None) -> dict[str, object]:
+def own_of_customer(customer: Customer, key: object, pending: TimeRange | None) -> dict[str, object]:
     """The own document of a customer that cenergyd adds; its agreed fields are not yet in a shared document."""
     settings = {field: getattr(customer, field) for field in SETTINGS}
     own: dict[str, object] = {"_id": key, **settings, EXTENSIONS: dict(customer.extensions), VERSION: 1}
@@ -105,7 +105,7 @@ def settings_update(checked: Mapping[str, Any]) -> dict[str, dict[str, object]]:
     return {"$set": sets, "$unset": unsets, "$inc": {VERSION: 1}}
 
 
-def widening(pending: Window | None) -> dict[str, dict[str, int]]:
+def widening(pending: TimeRange | None) -> dict[str, dict[str, int]]:
     """The update operators that widen the pending window of derivation."""
     if pending is None:
         return {}

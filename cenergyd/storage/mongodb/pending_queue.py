@@ -15,7 +15,7 @@ from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
 
 from cenergyd.customers.claims import PendingSummary
-from cenergyd.customers.model import PendingMark, PendingWork, Window
+from cenergyd.customers.model import PendingMark, PendingWork, TimeRange
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.ids import id_value
 from cenergyd.storage.mongodb.own_document import CUSTOMER_FIELDS, RESULT, RESULT_VERSION, customer_of, time_of
@@ -167,7 +167,7 @@ class MongoPendingQueue:
         return await self._release(works, [{}] * len(works), journaled=False)
 
     async def hand_over(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
+        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str] = ()
     ) -> list[bool]:
         """Remove the work and widen the following queue's pending windows, one write per customer."""
         assert self._next is not None
@@ -195,7 +195,7 @@ class MongoPendingQueue:
     async def hand_over_claimed(
         self,
         works: Sequence[PendingWork],
-        windows: Sequence[Window],
+        windows: Sequence[TimeRange],
         claim: str,
         until: int,
         results: Sequence[str] = (),
@@ -354,7 +354,7 @@ def _merged_marks(marks: Sequence[PendingMark]) -> dict[str, tuple[int, int]]:
 
 
 def _alike(windows: Mapping[str, tuple[int, int]]) -> dict[tuple[int, int], list[object]]:
-    """Window -> the ids of the customers who have it: one statement for all of them. Most loggers upload the same minutes."""
+    """Range of times -> the ids of the customers who have it: one statement for all of them. Most loggers upload the same minutes."""
     found: dict[tuple[int, int], list[object]] = {}
     for customer_id, window in windows.items():
         found.setdefault(window, []).append(id_value(customer_id))

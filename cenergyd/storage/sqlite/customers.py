@@ -16,7 +16,7 @@ import attrs
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.front_end import FrontEnd
-from cenergyd.customers.model import Customer, PendingMark, RecentClaims, Window
+from cenergyd.customers.model import Customer, PendingMark, RecentClaims, TimeRange
 from cenergyd.customers.ownership import owns_or_owned
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 from cenergyd.runtime.clock import FromThreads
@@ -62,7 +62,7 @@ class SqliteCustomerStore:
         """Make a small write, which fails on a full disk or a read-only file."""
         await self._database.write(_touch)
 
-    async def add(self, customer: Customer, *, pending: Window | None = None) -> Customer:
+    async def add(self, customer: Customer, *, pending: TimeRange | None = None) -> Customer:
         """Insert one, in one transaction."""
         customer = normalised(customer)
         if not customer.id:
@@ -139,7 +139,7 @@ class SqliteCustomerStore:
         changes: Mapping[str, object],
         *,
         expected_etag: str | None = None,
-        pending: Window | None = None,
+        pending: TimeRange | None = None,
     ) -> Customer:
         """Set fields, in one transaction."""
         checked = checked_changes(changes)
@@ -170,7 +170,7 @@ class SqliteCustomerStore:
         sql = "UPDATE customer SET logger_password = ? WHERE id = ? AND logger_password = ?"
         return bool(await self._database.write(lambda db: db.execute(sql, (new, customer_id, old)).rowcount))
 
-    def _mark(self, db: sqlite3.Connection, customer_id: str, pending: Window | None) -> None:
+    def _mark(self, db: sqlite3.Connection, customer_id: str, pending: TimeRange | None) -> None:
         if pending is not None:
             self.derivation_queue.mark_within(db, [PendingMark(customer_id, *pending)])
 

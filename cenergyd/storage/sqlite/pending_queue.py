@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cenergyd.customers.claims import PendingSummary
-from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
+from cenergyd.customers.model import Customer, PendingMark, PendingWork, TimeRange
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
 
 # Forces the partial indexes, so that the cost depends on the customers with work, not on all customers.
@@ -135,7 +135,7 @@ class SqlitePendingQueue:
         return self._following._sql("(@start IS NOT NULL OR @work_start IS NOT NULL)")
 
     async def hand_over(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
+        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str] = ()
     ) -> list[bool]:
         """Remove the work and widen the following queue's pending windows, in one transaction."""
         following = self._following
@@ -153,7 +153,7 @@ class SqlitePendingQueue:
     async def hand_over_claimed(
         self,
         works: Sequence[PendingWork],
-        windows: Sequence[Window],
+        windows: Sequence[TimeRange],
         claim: str,
         until: int,
         results: Sequence[str] = (),

@@ -8,7 +8,7 @@ from typing import Annotated
 import attrs
 from msgspec import Meta
 
-from cenergyd.customers.model import ROLES, Customer, Role, Window
+from cenergyd.customers.model import ROLES, Customer, Role, TimeRange
 from cenergyd.documents.json_types import JsonObject
 from cenergyd.errors import Conflict
 from cenergyd.jobs.alerts.job import alerts_for
@@ -134,7 +134,7 @@ class JobsApi:
             raise invalid_fields([FieldError("resolution", f"one of {', '.join(RESOLUTIONS)} is needed")])
         start, end = _range(call)
         customer = await self._context.customer(customer_id)
-        within = Window(start, end)
+        within = TimeRange(start, end)
         cooperate = CooperativeYield(self._context.clock)
         found = await report.role_rollup(
             customer, self._context.readings, role, resolution, within,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.meter_periods import MeterEnergy, meter_energies
@@ -159,7 +159,7 @@ class EnergyPages:
             tariff = tariff_of(customer)
         except InvalidField:
             return ()
-        window = Window(day_start(period.first, zone), day_start(period.after, zone))
+        window = TimeRange(day_start(period.first, zone), day_start(period.after, zone))
         if tariff is None:
             return ()
         readings, max_gap = self._context.readings, self._context.max_gap_seconds

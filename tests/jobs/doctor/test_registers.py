@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import pytest_twisted
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.doctor import report
 from cenergyd.jobs.doctor.checks import Finding
 from cenergyd.jobs.doctor.registers import check_registers, compared_days
@@ -17,7 +17,7 @@ from cenergyd.readings.model import Reading
 from tests.jobs.conftest import World
 
 DAY = 1_780_012_800
-DAYS = [Window(DAY, DAY + 86400), Window(DAY + 86400, DAY + 2 * 86400)]
+DAYS = [TimeRange(DAY, DAY + 86400), TimeRange(DAY + 86400, DAY + 2 * 86400)]
 
 
 def log(step: int = 60, factor: float = 1.0, power: Callable[[int], float] = lambda _: 6.0) -> list[Reading]:

@@ -8,7 +8,7 @@ from math import isfinite
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.energy.gap_bridging import Line, lines_within, net_advance, register_advance, sum_lines
 from cenergyd.jobs.energy.registers import steps_between
 from cenergyd.readings.model import Reading
@@ -48,12 +48,12 @@ def logs(draw: st.DrawFn) -> list[Reading]:
     return found
 
 
-WINDOWS = st.tuples(st.integers(0, 20000), st.integers(1, 8000)).map(lambda pair: Window(pair[0], sum(pair)))
+WINDOWS = st.tuples(st.integers(0, 20000), st.integers(1, 8000)).map(lambda pair: TimeRange(pair[0], sum(pair)))
 
 
 @given(logs(), WINDOWS)
-def test_steps_of_a_window_are_those_of_all_that_reach_into_it(log: list[Reading], window: Window) -> None:
-    steps, doubtful = steps_between(log, LONGEST, Window(-1, 10**9))
+def test_steps_of_a_window_are_those_of_all_that_reach_into_it(log: list[Reading], window: TimeRange) -> None:
+    steps, doubtful = steps_between(log, LONGEST, TimeRange(-1, 10**9))
     found, doubts = steps_between(log, LONGEST, window)
     assert found == [step for step in steps if step.end > window.start and step.start < window.end]
     assert doubts == [pair for pair in doubtful if pair[1].time > window.start and pair[0].time < window.end]
@@ -70,7 +70,7 @@ def lines(draw: st.DrawFn) -> list[Line]:
 
 
 @given(lines(), lines(), WINDOWS)
-def test_a_windows_sum_is_that_of_all_lines(one: list[Line], other: list[Line], window: Window) -> None:
+def test_a_windows_sum_is_that_of_all_lines(one: list[Line], other: list[Line], window: TimeRange) -> None:
     expected = lines_within(sum_lines(one, other, -1.0), *window)
     found = sum_lines(lines_within(one, *window), lines_within(other, *window), -1.0)
     assert lines_within(found, *window) == expected

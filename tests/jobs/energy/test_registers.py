@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.energy.gap_bridging import power_lines
 from cenergyd.jobs.energy.registers import Counted, counted, known_steps, step_by_highest_power, steps_between
 from cenergyd.readings.model import Reading
@@ -20,9 +20,9 @@ LONGEST = 5400
 
 def count(log: Sequence[Reading], start: int, end: int, highest: float = 0.0) -> Counted | None:
     lines = power_lines(log, LONGEST)
-    found, doubtful = steps_between(log, LONGEST, Window(start, end))
+    found, doubtful = steps_between(log, LONGEST, TimeRange(start, end))
     late = [step for pair in doubtful if (step := step_by_highest_power(pair, highest)) is not None]
-    return counted(known_steps(sorted([*found, *late]), lines), lines, Window(start, end))
+    return counted(known_steps(sorted([*found, *late]), lines), lines, TimeRange(start, end))
 
 
 def imported(found: Counted | None) -> float:
@@ -96,9 +96,9 @@ def test_no_register_difference_reaches_across_scaled_readings(scaled: range) ->
     """Of three times the power the meter counted a third, so the difference across the range would be too little, however short it is."""
     log = [r._replace(P=18.0, E_import=None, E_export=None) if k in scaled else r for k, r in enumerate(minutes(121))]
     lines = power_lines(log, LONGEST)
-    found, doubtful = steps_between(log, LONGEST, Window(0, 10**9), [(60 * scaled.start, 60 * scaled.stop)])
+    found, doubtful = steps_between(log, LONGEST, TimeRange(0, 10**9), [(60 * scaled.start, 60 * scaled.stop)])
     assert not doubtful
-    whole = counted(known_steps(found, lines), lines, Window(0, 7200))
+    whole = counted(known_steps(found, lines), lines, TimeRange(0, 7200))
     assert whole is not None and whole.seconds == 7200 - 60 * (len(scaled) + 1)
     assert imported(whole) + whole.uncounted_import_kwh == pytest.approx(12.0 + 0.2 * len(scaled))
 

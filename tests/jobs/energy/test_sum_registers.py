@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cenergyd.customers.meter_sum import terms_of
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.derivation.sums import add_up
 from cenergyd.jobs.energy.energy import energy
 from cenergyd.jobs.energy.job import update_energy
@@ -24,13 +24,15 @@ from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.jobs.site import HORIZON, SERIAL, context_on, customer_in, run
 
-GAP = Window(20 * 60, 20 * 60 + 7200)
+GAP = TimeRange(20 * 60, 20 * 60 + 7200)
 END = GAP.end + 1200
 LONGEST = 5400
 kwh = st.integers(0, 400).map(lambda tenths: tenths / 10)
 
 
-def log(count: float, gap: float, after: float | None = None, P: float = 10.0, silent: Window = GAP) -> list[Reading]:
+def log(
+    count: float, gap: float, after: float | None = None, P: float = 10.0, silent: TimeRange = GAP
+) -> list[Reading]:
     """A reading each minute but in a gap; the import register counts ``gap`` kWh in it, then begins at ``after`` if it was reset."""
     times = [time for time in range(0, END, 60) if not silent.start < time < silent.end]
     later = count + gap if after is None else after
@@ -84,7 +86,7 @@ def test_a_meter_of_the_sum_that_rolls_over_is_counted_on() -> None:
 
 
 def test_the_other_meter_may_go_on_while_one_is_silent() -> None:
-    whole = log(500.0, 0.0, silent=Window(0, 0))
+    whole = log(500.0, 0.0, silent=TimeRange(0, 0))
     assert bridged("1+4", {"1": log(100.0, 3.0), "4": whole}) == pytest.approx(23.0 + 20.0)
     assert bridged("1+4", {"1": log(100.0, 3.0, after=50.0), "4": whole}) is None
 
@@ -117,11 +119,11 @@ def test_bills_do_not_count_by_a_register_what_a_correction_scales(text: str) ->
     """One reading of meter 4 is scaled: the registers around it counted what is said to be wrong."""
     start = 600
     store: Any = CorrectedReadings(MemoryReadingStore(), Scaled(start, start + 60))
-    meters = {"1": log(100.0, 0.0, silent=Window(0, 0)), "4": log(500.0, 0.0, silent=Window(0, 0))}
+    meters = {"1": log(100.0, 0.0, silent=TimeRange(0, 0)), "4": log(500.0, 0.0, silent=TimeRange(0, 0))}
     customer = site_of(text, {meter: rows for meter, rows in meters.items() if meter in text}, store)
     run(update_energy(customer, 0, END, context_on(store)))
     tariff = tariff_from_json({"energy_from": "registers"})
-    bill = run(charges_of(customer, store, tariff, Window(0, END), END))
+    bill = run(charges_of(customer, store, tariff, TimeRange(0, END), END))
     assert bill.registers is not None
     assert bill.registers.register_seconds == END - 60 - 120
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.derivation.formulas import reactive_power
 from cenergyd.jobs.rollups.aggregate import ReadingColumns, combine
 from cenergyd.jobs.rollups.points import hour_fields, rollup_of_point, stored_day, stored_hour, window_fields
@@ -71,7 +71,7 @@ def test_a_window_says_what_its_readings_say(readings: list[Reading]) -> None:
         assert part is None
         return
     assert part is not None
-    got = window_fields(Window(0, 3600), part, None)
+    got = window_fields(TimeRange(0, 3600), part, None)
     want = reference(readings)
     if "PF" not in want:
         got.pop("PF", None)  # sums that cancel to within rounding: any power factor is as good
@@ -122,7 +122,7 @@ def test_an_hour_comes_back_from_its_point(readings: list[Reading]) -> None:
         other = back.stats[channel]
         assert (other.number, other.mean, other.low, other.high) == (stat.number, stat.mean, stat.low, stat.high)
         assert other.total == pytest.approx(stat.total, rel=1e-12, abs=1e-9)
-    of_first_version = FieldPoint(0, hour_fields(Window(0, 3600), part, 60, 60))
+    of_first_version = FieldPoint(0, hour_fields(TimeRange(0, 3600), part, 60, 60))
     # It did not keep how much of a sum was estimated where some readings had a Q of their own.
     assert attrs.evolve(rollup_of_point(of_first_version), pf_Q_estimated=part.pf_Q_estimated) == part
 
@@ -130,7 +130,7 @@ def test_an_hour_comes_back_from_its_point(readings: list[Reading]) -> None:
 @given(st.lists(readings_in_an_hour, min_size=1, max_size=4))
 def test_a_point_written_over_others_gives_what_it_gives_alone(versions: list[list[Reading]]) -> None:
     """Stores merge the fields of a time: nothing of an older point may shine through."""
-    window, fields = Window(0, 3600), {}
+    window, fields = TimeRange(0, 3600), {}
     parts = [part for readings in versions if (part := sorted_columns(readings).part(*window)) is not None]
     parts = [part for part in parts if part.stats.keys() == parts[-1].stats.keys()]  # measured channels do not go
     for part in parts:
@@ -145,7 +145,7 @@ def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> 
     readings = [Reading(0, P=10.0, L1_PF=1.0, Q=0.0), Reading(60, P=6.0, L1_PF=0.6, Q=8.0)]
     part = ReadingColumns(readings).part(0, 3600)
     assert part is not None
-    fields = window_fields(Window(0, 3600), part, None)
+    fields = window_fields(TimeRange(0, 3600), part, None)
     assert fields["PF"] == pytest.approx(16 / sqrt(16**2 + 8**2))
     assert fields["estimated"] is False
 
@@ -153,7 +153,7 @@ def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> 
 def test_a_meter_without_q_is_estimated_from_its_own_power_factor() -> None:
     part = ReadingColumns([Reading(0, P=8.0, L1_PF=0.8)]).part(0, 60)
     assert part is not None
-    fields = window_fields(Window(0, 60), part, None)
+    fields = window_fields(TimeRange(0, 60), part, None)
     assert fields["PF"] == pytest.approx(0.8)
     assert fields["estimated"] is True
     assert "Q_mean" not in fields
@@ -163,7 +163,7 @@ def test_values_beyond_any_meter_do_not_break_the_sums() -> None:
     readings = [Reading(0, P=1.7e308, Q=1.7e308), Reading(1, P=1.7e308, Q=-1.7e308), Reading(2, P=3.0, Q=4.0)]
     part = ReadingColumns(readings).part(0, 60)
     assert part is not None
-    fields = window_fields(Window(0, 60), part, 1)
+    fields = window_fields(TimeRange(0, 60), part, 1)
     assert (fields["P_mean"], fields["P_count"], fields["readings"], fields["PF"]) == (3.0, 1, 3, 0.6)
 
 
@@ -192,30 +192,30 @@ def test_how_complete_a_window_is() -> None:
     def complete(count: int, length: int, interval: int | None) -> object:
         part = ReadingColumns([Reading(time, P=1.0) for time in range(count)]).part(0, length)
         assert part is not None
-        expected = None if interval is None else expected_readings(Window(0, length), interval)
-        return window_fields(Window(0, length), part, expected).get("complete")
+        expected = None if interval is None else expected_readings(TimeRange(0, length), interval)
+        return window_fields(TimeRange(0, length), part, expected).get("complete")
 
     assert complete(60, 3600, 60) == 1
     assert complete(45, 3600, 60) == 0.75
     assert complete(1, 60, 300) == 1  # a window shorter than the interval
     assert complete(61, 3600, 60) == 1
     assert complete(3, 3600, None) is None
-    assert expected_readings(Window(0, 1800), 900) == 2
+    assert expected_readings(TimeRange(0, 1800), 900) == 2
 
 
 def test_a_day_expects_readings_of_the_hours_that_have_none() -> None:
-    hours = [Window(start, start + 3600) for start in range(0, 4 * 3600, 3600)]
+    hours = [TimeRange(start, start + 3600) for start in range(0, 4 * 3600, 3600)]
     points: dict[int, FieldPoint] = {}
     for hour, count, interval in ((hours[0], 60, 60), (hours[1], 30, 60), (hours[3], 12, 300)):
         step = 3600 // count
         part = ReadingColumns([Reading(hour.start + step * k, P=float(k)) for k in range(count)]).part(*hour)
         assert part is not None
         points[hour.start] = stored_hour(hour.start, part, interval)
-    day = stored_day(Window(0, 4 * 3600), hours, points)
+    day = stored_day(TimeRange(0, 4 * 3600), hours, points)
     assert day is not None
     assert (day.fields["readings"], day.fields["expected"]) == (102, 60 + 60 + 60 + 12)
-    assert window_fields(Window(0, 4 * 3600), rollup_of_point(day), 192)["complete"] == round(102 / 192, 4)
-    assert stored_day(Window(0, 4 * 3600), hours, {}) is None
+    assert window_fields(TimeRange(0, 4 * 3600), rollup_of_point(day), 192)["complete"] == round(102 / 192, 4)
+    assert stored_day(TimeRange(0, 4 * 3600), hours, {}) is None
 
 
 def test_an_hours_own_interval() -> None:
@@ -232,9 +232,9 @@ def test_an_hour_in_which_the_log_period_changed_is_evaluated_by_its_pauses() ->
     readings = {0: 60, 3600: 32, 7200: 4, 10800: 30}
     assert doubtful_hours(readings, {0: 60, 3600: 60, 7200: 900, 10800: 60}) == [3600, 10800]
     pauses = Pauses([*range(0, 5400, 60), *range(5400, 14400, 900)])
-    assert pauses.expected(Window(3600, 7200)) == 32
-    assert pauses.expected(Window(3600, 5400)) == 30
-    assert pauses.expected(Window(5400, 6300)) == 1
+    assert pauses.expected(TimeRange(3600, 7200)) == 32
+    assert pauses.expected(TimeRange(3600, 5400)) == 30
+    assert pauses.expected(TimeRange(5400, 6300)) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.rollups.costs import charges_csv, charges_overview, same_day, solar_saving
 from cenergyd.jobs.tariff.parsing import tariff_from_json
 from cenergyd.readings.memory import MemoryReadingStore
@@ -53,7 +53,7 @@ def test_the_last_periods_are_shown_to_the_day_that_this_one_has_reached() -> No
     ],
 )
 def test_the_same_day(this: Any, other: Any, now: str, expected: str) -> None:
-    windows = [Window(*map(at, pair)) for pair in (this, other)]
+    windows = [TimeRange(*map(at, pair)) for pair in (this, other)]
     assert same_day(windows[0], windows[1], at(now), NEW_YORK) == at(expected)
 
 
@@ -102,7 +102,7 @@ def test_what_solar_saved_over_the_hours_that_are_known_of_both() -> None:
     ]
     store = computed(customer, utility=utility, load=every(5, start, start + 6 * 3600, 3.0),
                      solar=every(5, start, start + 6 * 3600, 2.0))  # fmt: skip
-    window = Window(start, start + DAY)
+    window = TimeRange(start, start + DAY)
     found = run(solar_saving(customer, store, tariff_from_json(FLAT), window, start + 7 * 3600))
     assert found is not None
     # The hour in which the line goes from 1 to -1 kW has 5 minutes of slope.

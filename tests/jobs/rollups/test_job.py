@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.errors import StoreUnavailable
 from cenergyd.jobs import backlog_walk
 from cenergyd.jobs.rollups import points as rollup_points
@@ -296,7 +296,7 @@ def test_windows_of_five_minutes_are_stored_only_where_they_outlive_the_readings
         run(roll_up(customer_in("UTC"), 0, 24000, context_on(store, readings__keep_days=setting)))
         assert (f"{UTILITY}_5m" in all_points(store)) == is_stored, setting
         if is_stored:
-            kept = run(read_rollup(store, UTILITY, "5m", Window(0, 1 << 33), ZoneInfo("UTC"), keep_days=keep))
+            kept = run(read_rollup(store, UTILITY, "5m", TimeRange(0, 1 << 33), ZoneInfo("UTC"), keep_days=keep))
             assert len(kept) == 80
             assert same({"5m": kept}, {"5m": shown(store, UTILITY, "5m")})
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cenergyd.customers.model import Customer, Role, Window
+from cenergyd.customers.model import Customer, Role, TimeRange
 from cenergyd.derivation.formulas import compute, reactive_power
 from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import AlignedReading
@@ -52,11 +52,11 @@ def every(minutes: int, start: int, end: int, P: float) -> list[Reading]:
 
 def test_rollups_are_shown_as_json() -> None:
     store = computed(customer_in("UTC"), utility=every(1, 0, 3599, 2.0))
-    found = run(role_rollup(customer_in("UTC"), store, "utility", "15m", Window(900, 2700)))
+    found = run(role_rollup(customer_in("UTC"), store, "utility", "15m", TimeRange(900, 2700)))
     assert [(point["time"], point["P_mean"], point["complete"]) for point in found] == [(900, 2.0, 1), (1800, 2.0, 1)]
     assert json.loads(json.dumps(found)) == found
     with pytest.raises(InvalidField):
-        run(role_rollup(customer_in("UTC"), store, "utility", "2h", Window(0, 1)))
+        run(role_rollup(customer_in("UTC"), store, "utility", "2h", TimeRange(0, 1)))
 
 
 def test_todays_energy_is_of_the_customers_day() -> None:
@@ -78,23 +78,23 @@ def test_energy_follows_a_role_from_meter_to_meter() -> None:
     history = [{"until": 3600, "facility": "2", "load": "1", "solar": ""}]
     customer = customer_in("UTC", extensions={"history": history})
     store = computed(customer, utility=every(1, 0, 7200, 1.0), load=every(1, 0, 7200, 5.0))
-    found = run(energy_between(customer, store, Window(0, 7200), 7200))
+    found = run(energy_between(customer, store, TimeRange(0, 7200), 7200))
     assert found["utility"]["import_kwh"] == pytest.approx(
         6 - 5 / 60
     )  # an hour of meter 2, less the interval that ends with the other meter, then one of meter 1
     assert found["utility"]["series"] == UTILITY
     assert found["load"]["series"] == LOAD
-    assert run(energy_between(customer_in("UTC", extensions={}), store, Window(0, 7200), 7200))["load"][
+    assert run(energy_between(customer_in("UTC", extensions={}), store, TimeRange(0, 7200), 7200))["load"][
         "import_kwh"
     ] == pytest.approx(10 - 5 / 60)
 
 
 def test_a_role_without_a_meter_is_none() -> None:
-    found = run(energy_between(customer_in("UTC", extensions={}), MemoryReadingStore(), Window(0, 3600), 3600))
+    found = run(energy_between(customer_in("UTC", extensions={}), MemoryReadingStore(), TimeRange(0, 3600), 3600))
     assert found["solar"]["covered_seconds"] == 0
     customer = customer_in("UTC")
     object.__setattr__(customer, "load", "")
-    assert run(energy_between(customer, MemoryReadingStore(), Window(0, 3600), 3600))["load"] is None
+    assert run(energy_between(customer, MemoryReadingStore(), TimeRange(0, 3600), 3600))["load"] is None
 
 
 def test_a_bill_worked_by_hand() -> None:
@@ -135,7 +135,7 @@ def test_another_tariff_needs_no_new_energy() -> None:
     log = [Reading(start + k * 300, P=(k * 13 % 40) - 10.0) for k in range(3 * 288)]
     plain, priced = customer_in("America/New_York"), customer_in("America/New_York", extensions=SITE)
     tariff = tariff_from_json(FULL)
-    window = Window(start, at("2026-07-15"))
+    window = TimeRange(start, at("2026-07-15"))
     labelled = run(charges_of(priced, computed(priced, utility=log), tariff, window, window.end))
     late = run(charges_of(priced, computed(plain, utility=log), tariff, window, window.end))
     assert late.total == labelled.total
@@ -199,18 +199,18 @@ def test_a_roles_rollups_follow_it_from_meter_to_meter_and_through_a_reversed_ct
     customer = customer_in("UTC", extensions={"history": history, "meters": {"reversed": ["utility"]}})
     ramp = [Reading(k * 60, P=-float(k), Q=1.0, L1_V=120.0) for k in range(60)]
     store = computed(customer, utility=ramp, load=every(1, 0, 3540, 5.0))
-    first, second = run(role_rollup(customer, store, "utility", "30m", Window(0, 3600)))
+    first, second = run(role_rollup(customer, store, "utility", "30m", TimeRange(0, 3600)))
     assert (first["series"], first["P_mean"]) == (LOAD, 5.0)
     assert second["series"] == UTILITY
     assert [second[f"P_{name}"] for name in ("min", "mean", "max")] == [30.0, 44.5, 59.0]
     assert (second["Q_mean"], second["L1_V_mean"]) == (-1.0, 120.0)
     always = customer_in("UTC", extensions={"meters": {"reversed": ["utility"]}})
-    (hour,) = run(role_rollup(always, store, "utility", "1h", Window(0, 1)))
+    (hour,) = run(role_rollup(always, store, "utility", "1h", TimeRange(0, 1)))
     assert hour["P_sum"] == hour["PF_P_sum"] == 1770.0
 
 
 def day_of(customer: Customer, store: MemoryReadingStore, role: Role, resolution: str = "24h") -> dict[str, Any]:
-    (window,) = run(role_rollup(customer, store, role, resolution, Window(0, 86400)))
+    (window,) = run(role_rollup(customer, store, role, resolution, TimeRange(0, 86400)))
     return window
 
 
@@ -252,14 +252,14 @@ def test_days_of_a_zone_of_before_are_not_shown() -> None:
     customer = customer_in("America/New_York")
     store = computed(customer, utility=[Reading(3600 * k, P=1.0) for k in range(72)])
     moved = customer_in("UTC")
-    shown = run(role_rollup(moved, store, "utility", "24h", Window(0, 4 * 86400)))
+    shown = run(role_rollup(moved, store, "utility", "24h", TimeRange(0, 4 * 86400)))
     assert all(window["time"] % 86400 == 0 for window in shown)
 
 
 def test_complete_is_of_the_power() -> None:
     log = [Reading(60 * k, P=6.0 if k % 10 == 0 else None, L1_V=120.0) for k in range(60)]
     customer = customer_in("UTC")
-    (hour,) = run(role_rollup(customer, computed(customer, utility=log), "utility", "1h", Window(0, 3600)))
+    (hour,) = run(role_rollup(customer, computed(customer, utility=log), "utility", "1h", TimeRange(0, 3600)))
     assert (hour["complete"], hour["expected"], hour["P_count"], hour["L1_V_count"]) == (0.1, 60, 6, 60)
 
 
@@ -275,7 +275,7 @@ def test_a_change_of_the_log_period_costs_completeness_one_interval(minutes: tup
     times = [*range(0, at, first), *range(-(-at // then) * then, 86400, then)]
     customer = customer_in("UTC")
     store = computed(customer, utility=[Reading(start + time, P=6.0) for time in times])
-    day = Window(start, start + 86400)
+    day = TimeRange(start, start + 86400)
     for resolution, length in (("15m", 900), ("1h", 3600), ("24h", 86400)):
         windows = run(role_rollup(customer, store, "utility", resolution, day))
         lost = sum((1 - window["complete"]) * length for window in windows)
@@ -286,7 +286,7 @@ def test_hourly_rows_of_a_clock_that_drifts_are_complete() -> None:
     start = 1_780_012_800
     customer = customer_in("UTC")
     store = computed(customer, utility=[Reading(start + 3601 * k, P=6.0) for k in range(24)])
-    hours = run(role_rollup(customer, store, "utility", "1h", Window(start, start + 86400)))
+    hours = run(role_rollup(customer, store, "utility", "1h", TimeRange(start, start + 86400)))
     assert [hour["complete"] for hour in hours] == [1.0] * 24
 
 
@@ -294,7 +294,9 @@ def test_complete_is_shown_for_each_channel() -> None:
     log = [Reading(60 * k, P=6.0 if k % 10 == 0 else None, L1_V=120.0) for k in range(60)]
     customer = customer_in("UTC")
     for resolution in ("15m", "1h"):
-        first = run(role_rollup(customer, computed(customer, utility=log), "utility", resolution, Window(0, 3600)))[0]
+        first = run(role_rollup(customer, computed(customer, utility=log), "utility", resolution, TimeRange(0, 3600)))[
+            0
+        ]
         assert (first["P_complete"], first["L1_V_complete"]) == (pytest.approx(0.1, abs=0.04), 1.0)
         assert "Q_complete" not in first
 
@@ -305,7 +307,7 @@ def test_an_estimated_q_is_lagging_whichever_way_the_ct_is_mounted() -> None:
     customer = customer_in("UTC", extensions={"meters": {"reversed": ["utility"]}})
     for resolution, length in (("1m", 60), ("15m", 900), ("1h", 3600)):
         for window in run(
-            role_rollup(customer, computed(customer, utility=log), "utility", resolution, Window(0, 7200))
+            role_rollup(customer, computed(customer, utility=log), "utility", resolution, TimeRange(0, 7200))
         ):
             rows = [sign_corrected(row) for row in log if window["time"] <= row.time < window["time"] + length]
             P, Q = sum(row.P or 0.0 for row in rows), sum(reactive_power(row)[0] or 0.0 for row in rows)
@@ -334,11 +336,11 @@ def test_the_literal_formula_gives_the_computed_meter_no_power_factor(Q: float |
         solar=solar,
     )
     for resolution in ("1m", "15m", "1h", "24h"):
-        windows = run(role_rollup(customer, store, "solar", resolution, Window(0, 7200)))
+        windows = run(role_rollup(customer, store, "solar", resolution, TimeRange(0, 7200)))
         assert windows and not any("PF" in window for window in windows)
         assert all(window["P_mean"] == 3.0 for window in windows)
     physical = computed(customer, utility=[], load=[Reading(0, P=1.0)], solar=compute("solar", aligned))
-    (first, *_) = run(role_rollup(customer, physical, "solar", "1h", Window(0, 7200)))
+    (first, *_) = run(role_rollup(customer, physical, "solar", "1h", TimeRange(0, 7200)))
     assert "PF" in first
 
 
@@ -347,7 +349,7 @@ def test_zero_is_never_negative() -> None:
     customer = customer_in("UTC", extensions={"meters": {"reversed": ["utility"]}})
     store = computed(customer, utility=log)
     for resolution in ("1m", "15m", "1h", "24h"):
-        reported = run(role_rollup(customer, store, "utility", resolution, Window(0, 86400)))
+        reported = run(role_rollup(customer, store, "utility", resolution, TimeRange(0, 86400)))
         assert "-0.0" not in json.dumps(reported)
-    assert "-0.0" not in json.dumps(run(energy_between(customer, store, Window(0, 86400), 86400)))
+    assert "-0.0" not in json.dumps(run(energy_between(customer, store, TimeRange(0, 86400), 86400)))
     assert "-0.0" not in json.dumps(run(net_load(customer, store, 0, 86400, 86400)))

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.tariff.charges import ChargesSum, PeriodEnergy, QuarterHour, season_shares
 from cenergyd.jobs.tariff.model import Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json
 from tests.jobs.tariff.test_tariff import FULL, NEW_YORK, at
 
 PEAK, OFF, WINTER = Period("summer", "peak"), Period("summer", "off"), Period("winter", "off")
-JULY = Window(at("2026-07-15"), at("2026-08-15"))
+JULY = TimeRange(at("2026-07-15"), at("2026-08-15"))
 
 
-def charges_of(tariff: Tariff, window: Window, parts: list[PeriodEnergy], quarters: list[QuarterHour]):  # type: ignore[no-untyped-def]
+def charges_of(tariff: Tariff, window: TimeRange, parts: list[PeriodEnergy], quarters: list[QuarterHour]):  # type: ignore[no-untyped-def]
     total = ChargesSum(tariff, NEW_YORK, window, window.end)
     total.add_energy(parts)
     total.add_net_load(quarters)
@@ -64,7 +64,7 @@ def test_a_summer_bill() -> None:
 def test_a_period_over_two_seasons_pays_each_demand_by_its_days() -> None:
     body = {**FULL, "demand": [{"season": "summer", "per_kw": "12"}, {"season": "winter", "per_kw": "6"}]}
     tariff = tariff_from_json(body)
-    window = Window(at("2026-09-15"), at("2026-10-15"))  # 16 days of summer, 14 of winter
+    window = TimeRange(at("2026-09-15"), at("2026-10-15"))  # 16 days of summer, 14 of winter
     assert season_shares(tariff, window, NEW_YORK) == {"summer": Decimal(16) / 30, "winter": Decimal(14) / 30}
     quarters = [
         QuarterHour(window.start, OFF, 30.0, 1.0),
@@ -141,7 +141,7 @@ def test_the_order_of_pieces_does_not_matter(
 
 def test_days_are_the_customers() -> None:
     tariff = tariff_from_json(FULL)
-    window = Window(at("2026-09-30", ZoneInfo("Asia/Tokyo")), at("2026-10-02", ZoneInfo("Asia/Tokyo")))
+    window = TimeRange(at("2026-09-30", ZoneInfo("Asia/Tokyo")), at("2026-10-02", ZoneInfo("Asia/Tokyo")))
     assert season_shares(tariff, window, ZoneInfo("Asia/Tokyo")) == {
         "summer": Decimal("0.5"),
         "winter": Decimal("0.5"),

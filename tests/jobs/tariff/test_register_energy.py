@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.registers import Counted
 from cenergyd.jobs.rollups.report import charges_of, charges_report
@@ -52,7 +52,7 @@ def bill(readings: Sequence[Reading], customer: Customer | None = None, until: i
     store = store_with(utility=readings)
     run(update_energy(customer, readings[0].time, readings[-1].time + 1, context_on(store)))
     tariff = tariff_from_json(customer.extensions["tariff"])
-    return run(charges_of(customer, store, tariff, Window(DAY, until), until))
+    return run(charges_of(customer, store, tariff, TimeRange(DAY, until), until))
 
 
 def total(charges: Charges, way: str = "import") -> float:
@@ -128,7 +128,7 @@ def test_a_computed_grid_meter_is_by_power_and_is_reported() -> None:
     readings = log(24, 6.0)
     store = store_with(utility=readings, load=[r._replace(P=2.0) for r in readings])
     run(update_energy(computed, DAY, DAY + 86400, context_on(store)))
-    charges = run(charges_of(computed, store, tariff_from_json(TARIFF), Window(DAY, DAY + 86400), DAY + 86400))
+    charges = run(charges_of(computed, store, tariff_from_json(TARIFF), TimeRange(DAY, DAY + 86400), DAY + 86400))
     assert total(charges) == pytest.approx(96.0)
     assert charges.registers is not None and charges.registers.register_seconds == 0
     assert [each.reason for each in charges.registers.missing] == ["computed"]
@@ -157,7 +157,7 @@ def test_a_tariff_that_cuts_the_hours_elsewhere_keeps_the_total() -> None:
     customer = customer_in("UTC", extensions={"tariff": TARIFF})
     store = store_with(utility=log(24, 6.0))
     run(update_energy(customer, DAY, DAY + 86401, context_on(store)))
-    charges = run(charges_of(customer, store, tariff_from_json(other), Window(DAY, DAY + 86400), DAY + 86400))
+    charges = run(charges_of(customer, store, tariff_from_json(other), TimeRange(DAY, DAY + 86400), DAY + 86400))
     assert [line.import_kwh for line in charges.energy] == pytest.approx([6.6 * 12.25, 6.6 * 11.75])
 
 
@@ -190,7 +190,7 @@ def test_one_scaled_reading_is_billed_by_its_power() -> None:
 
     store = corrected_store(store_with(utility=log(24, 6.0)), Book())
     run(update_energy(customer, DAY, DAY + 86401, context_on(store)))
-    charges = run(charges_of(customer, store, tariff_from_json(TARIFF), Window(DAY, DAY + 86400), DAY + 86400))
+    charges = run(charges_of(customer, store, tariff_from_json(TARIFF), TimeRange(DAY, DAY + 86400), DAY + 86400))
     assert charges.registers is not None and charges.registers.power_seconds == 600
     assert total(charges) == pytest.approx(1.1 * (144 - 1) + (6 + 60) / 2 / 6, abs=0.2)
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import TimeRange
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.tariff.model import Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of, tariff_to_json
@@ -120,12 +120,16 @@ def test_the_wall_clock_counts_on_days_on_which_it_changes() -> None:
     ]}  # fmt: skip
     tariff = tariff_from_json(body)
     start = at("2026-11-01T00:00")
-    assert [(p.end - p.start, p.label.period) for p in tariff.labelled(Window(start, start + 25 * 3600), NEW_YORK)] == [
+    assert [
+        (p.end - p.start, p.label.period) for p in tariff.labelled(TimeRange(start, start + 25 * 3600), NEW_YORK)
+    ] == [
         (3 * 3600, "night"),
         (22 * 3600, "day"),
     ]
     start = at("2026-03-08T00:00")
-    assert [(p.end - p.start, p.label.period) for p in tariff.labelled(Window(start, start + 23 * 3600), NEW_YORK)] == [
+    assert [
+        (p.end - p.start, p.label.period) for p in tariff.labelled(TimeRange(start, start + 23 * 3600), NEW_YORK)
+    ] == [
         (2 * 3600, "night"),
         (21 * 3600, "day"),
     ]
@@ -135,7 +139,7 @@ def test_the_wall_clock_counts_on_days_on_which_it_changes() -> None:
 @given(st.integers(1_750_000_000, 1_800_000_000), st.integers(1, 200_000), st.sampled_from([NEW_YORK, LORD_HOWE]))
 def test_pieces_cover_a_window_and_hold_one_label_each(start: int, length: int, zone: ZoneInfo) -> None:
     tariff = tariff_from_json(FULL)
-    parts = list(tariff.labelled(Window(start, start + length), zone))
+    parts = list(tariff.labelled(TimeRange(start, start + length), zone))
     assert (parts[0].start, parts[-1].end) == (start, start + length)
     assert all(one.end == other.start and one.label != other.label for one, other in pairwise(parts))
     for part in parts:

@@ -12,7 +12,7 @@ from bson import ObjectId
 from pymongo import MongoClient
 from twisted.internet import reactor
 
-from cenergyd.customers.model import Customer, PendingMark, Window
+from cenergyd.customers.model import Customer, PendingMark, TimeRange
 from cenergyd.documents.change_notices import customer_of_logger
 from cenergyd.documents.kinds import CHANGES
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken, StoreUnavailable
@@ -71,7 +71,7 @@ async def test_the_front_end_reads_every_customer_whatever_is_done_here(store, f
             await queue.postpone(works, 5)
             await queue.finish(await queue.claim("d", 10, 60, 10))
         await store.update(
-            customer.id, {"extensions": {"a": 1}, "name": "Mine", "time_zone": "Europe/Rome"}, pending=Window(1, 2)
+            customer.id, {"extensions": {"a": 1}, "name": "Mine", "time_zone": "Europe/Rome"}, pending=TimeRange(1, 2)
         )
         assert not await store.set_password_hash(customer.id, customer.logger_password, "$hash")
     await follow_all(store)
@@ -91,7 +91,7 @@ async def test_customers_added_here_can_sign_in_there(each_mongo, unique_name, f
     await store.open()
     try:
         full = {"facility": "1", "solar": "2", "logger_serial_number": "AA01", "logger_password": "p"}
-        added = await store.add(Customer(id="", name="New Site", **full), pending=Window(1, 2))
+        added = await store.add(Customer(id="", name="New Site", **full), pending=TimeRange(1, 2))
         await store.add(Customer(id="", name="No logger"))
         await store.add(Customer(id="", name="No logger either"))
         found = front_end.objects.get(name="New Site")
@@ -151,7 +151,7 @@ async def test_what_the_front_end_changes_is_noticed_and_followed(store, front_e
     assert change.changes == {"load": "", "solar": "3", "logger_password": "other"}
     assert (await whole_pass(store)) == [change]  # until it is followed
     assert await store.get(known.id) == known
-    assert await store.front_end.follow(change, {**change.changes, "extensions": {"history": [1]}}, Window(5, 9))
+    assert await store.front_end.follow(change, {**change.changes, "extensions": {"history": [1]}}, TimeRange(5, 9))
     assert not await store.front_end.follow(change, change.changes)
     after = await store.get(known.id)
     assert (after.load, after.solar, after.logger_password, after.pending_start) == ("", "3", "other", 5)
@@ -252,7 +252,7 @@ async def test_a_crash_between_the_two_documents_loses_nothing(store, front_end,
     with monkeypatch.context() as patched:
         patched.setattr(store.documents, "write_unwritten", crash)
         with pytest.raises(StoreUnavailable):
-            await store.update(str(mill.id), {"facility": "9", "logger_serial_number": ""}, pending=Window(1, 2))
+            await store.update(str(mill.id), {"facility": "9", "logger_serial_number": ""}, pending=TimeRange(1, 2))
         with pytest.raises(StoreUnavailable):
             await store.add(Customer(id="", name="New", load="1", logger_serial_number="AA01"))
     mill.reload()

@@ -7,7 +7,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
 from cenergyd.customers.claims import PendingSummary
-from cenergyd.customers.model import Customer, PendingMark, RecentClaims, Window
+from cenergyd.customers.model import Customer, PendingMark, RecentClaims, TimeRange
 
 NOW, TTL = 1_000_000, 60
 SLOW_COUNT = 12
@@ -78,7 +78,11 @@ async def test_derived_work_is_handed_over_to_the_jobs(store):
     await queue.postpone([works[two]], NOW)
     (again,) = [work for work in await claim(queue, "c2", limit=9) if work.customer.id == two]
     handed = [works[one], works[two], works[three]]
-    assert await queue.hand_over(handed, [Window(90, 210), Window(80, 220), Window(70, 230)]) == [True, False, True]
+    assert await queue.hand_over(handed, [TimeRange(90, 210), TimeRange(80, 220), TimeRange(70, 230)]) == [
+        True,
+        False,
+        True,
+    ]
     assert windows(await claim(jobs, "j2")) == [
         (three, 70, 230)
     ]  # the first one's jobs run; the second's claim was lost
@@ -104,7 +108,10 @@ async def test_derived_work_ends_with_its_jobs_unless_the_jobs_have_other_work(s
     assert await queue.finish_with_results([works[each] for each in ids], results) == [True, False, False, False]
     assert [(await store.get(each)).derivation for each in ids] == ["result 0", "", "", ""]
     # What was not ended is as it was.
-    assert await queue.hand_over([works[pending], works[running]], [Window(90, 210)] * 2, results[1:3]) == [True, True]
+    assert await queue.hand_over([works[pending], works[running]], [TimeRange(90, 210)] * 2, results[1:3]) == [
+        True,
+        True,
+    ]
     assert await queue.finish_with_results([works[free]], ["later"]) in (
         [False],
         [True],
@@ -137,7 +144,7 @@ async def test_a_customer_tells_which_claims_ended_last(store, second):
     work = await upload(store, "a2")
     assert work.customer.claims == RecentClaims("a1", None, "a2", is_marked=False, jobs_idle=True)
     await mark(jobs, (key, 5, 6))  # as a command does that computed readings
-    assert await queue.hand_over([work], [Window(90, 210)]) == [True]
+    assert await queue.hand_over([work], [TimeRange(90, 210)]) == [True]
     assert await claims() == RecentClaims("a2", None, None, is_marked=False, jobs_idle=False)
     assert await jobs.finish(await claim(jobs, "j1")) == [True]
     assert await claims() == RecentClaims("a2", "j1", None, is_marked=False, jobs_idle=True)
@@ -149,7 +156,7 @@ async def test_a_customer_tells_which_claims_ended_last(store, second):
     assert await claims() == RecentClaims(None, "j1", None, is_marked=True, jobs_idle=True)
     works = await claim(queue, "a4")
     assert works[0].customer.claims == RecentClaims(None, "j1", "a4", is_marked=False, jobs_idle=True)
-    assert await queue.hand_over_claimed(works, [Window(90, 210)], "j2", NOW + TTL) == [True]
+    assert await queue.hand_over_claimed(works, [TimeRange(90, 210)], "j2", NOW + TTL) == [True]
     assert await claims() == RecentClaims("a4", "j1", None, is_marked=False, jobs_idle=False)
 
 
@@ -165,20 +172,20 @@ async def test_derived_work_is_handed_over_under_a_claim_of_the_jobs(store, seco
     await mark(jobs, (waiting, 5, 6))
     await queue.postpone([works[lost]], NOW + 1000)
     handed = [works[each] for each in ids]
-    taken = await queue.hand_over_claimed(handed, [Window(90, 210)] * 5, "mine", NOW + TTL)
+    taken = await queue.hand_over_claimed(handed, [TimeRange(90, 210)] * 5, "mine", NOW + TTL)
     assert taken == [False, False, False, True, True]
     # What was not taken is as it was.
     assert windows(await claim(jobs, "look")) == [(waiting, 5, 6)]
-    assert await queue.hand_over([works[waiting], works[running]], [Window(90, 210)] * 2) == [True, True]
+    assert await queue.hand_over([works[waiting], works[running]], [TimeRange(90, 210)] * 2) == [True, True]
     # More for a customer joins, but not under another claim.
     await mark(queue, (joined, 300, 400), (free, 300, 400))
     more = {work.customer.id: work for work in await claim(queue, "c2")}
     again = [more[joined], more[free]]
     assert (
-        await second.derivation_queue.hand_over_claimed(again, [Window(290, 410)] * 2, "yours", NOW + TTL)
+        await second.derivation_queue.hand_over_claimed(again, [TimeRange(290, 410)] * 2, "yours", NOW + TTL)
         == [False] * 2
     )
-    assert await queue.hand_over_claimed([more[joined]], [Window(290, 410)], "mine", NOW + 2 * TTL) == [True]
+    assert await queue.hand_over_claimed([more[joined]], [TimeRange(290, 410)], "mine", NOW + 2 * TTL) == [True]
     # A daemon that dies leaves its claim to expire, with the whole window; a live one ends it.
     expired = windows(await claim(jobs, "taker", NOW + TTL, limit=9))
     assert (free, 90, 210) in expired
@@ -200,7 +207,7 @@ async def test_results_are_stored_by_the_write_that_ends_a_claim(store, second):
     await queue.postpone([works[lost]], NOW + 1000)
     await mark(jobs, (refused, 1, 2))
     first, others = [works[handed], works[lost]], [works[claimed], works[refused]]
-    window = Window(100, 200)
+    window = TimeRange(100, 200)
     assert await queue.hand_over(first, [window] * 2, ['{"n":1}', '{"n":2}']) == [True, False]
     assert await queue.hand_over_claimed(others, [window] * 2, "j", NOW + TTL, ['{"n":3}', '{"n":4}']) == [True, False]
     results = {key: (each.derivation, each.derivation_version) for key, each in (await second.get_many(ids)).items()}
@@ -246,7 +253,7 @@ async def test_what_is_free_is_claimed_by_the_write_that_marks_it(store, second)
     assert windows(await claim(other, "look 3", NOW + 500, limit=1)) == [(postponed, 3, 200)]
     # It ends like any other claim; work that another claim got meanwhile stays.
     mine = {work.customer.id: work for work in await queue.claimed("mine", 10)}
-    assert await queue.hand_over([mine[joined]], [Window(90, 260)], ['{"n":1}']) == [True]
+    assert await queue.hand_over([mine[joined]], [TimeRange(90, 260)], ['{"n":1}']) == [True]
     assert await queue.claimed("mine", 10) == [mine[free]]
     await mark_claimed((free, 500, 600), token="next")
     await mark_claimed()

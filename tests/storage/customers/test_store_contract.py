@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
 from cenergyd.customers.changes import MAX_EXTENSIONS_BYTES
-from cenergyd.customers.model import Customer, PendingMark, Window
+from cenergyd.customers.model import Customer, PendingMark, TimeRange
 from cenergyd.documents.change_notices import ChangeNotices, customer_of_logger
 from cenergyd.documents.kinds import CHANGES
 from cenergyd.errors import Conflict, InvalidField, NotFound, SerialTaken
@@ -214,18 +214,18 @@ async def test_a_password_is_replaced_only_while_it_is_the_old_one(store):
 
 @pytest_twisted.ensureDeferred
 async def test_a_window_is_stored_with_the_settings(store, second):
-    added = await store.add(FULL, pending=Window(500, 600))
+    added = await store.add(FULL, pending=TimeRange(500, 600))
     assert (added.pending_start, added.pending_end) == (500, 600)
-    updated = await second.update(added.id, {"solar": "3"}, expected_etag=added.etag, pending=Window(450, 550))
+    updated = await second.update(added.id, {"solar": "3"}, expected_etag=added.etag, pending=TimeRange(450, 550))
     assert (updated.solar, updated.pending_start, updated.pending_end) == ("3", 450, 600)
     assert await store.get(added.id) == updated
     with pytest.raises(Conflict):
-        await store.update(added.id, {"solar": ""}, expected_etag=added.etag, pending=Window(1, 999))
+        await store.update(added.id, {"solar": ""}, expected_etag=added.etag, pending=TimeRange(1, 999))
     assert await store.get(added.id) == updated
     (work,) = await store.derivation_queue.claim("c", 1000, 60, 10)
     assert (work.customer.solar, work.start, work.end) == ("3", 450, 600)
     # What comes during a derivation is a window of its own; a window alone is stored, too.
-    assert (await store.update(added.id, {}, pending=Window(10, 20))).pending_start == 10
+    assert (await store.update(added.id, {}, pending=TimeRange(10, 20))).pending_start == 10
     assert await store.derivation_queue.finish([work]) == [True]
     (work,) = await second.derivation_queue.claim("d", 1000, 60, 10)
     assert (work.start, work.end) == (10, 20)
@@ -239,7 +239,7 @@ async def test_settings_and_marks_at_the_same_time_lose_neither(store, second):
     await gatherResults(
         [
             Deferred.fromCoroutine(each)
-            for each in (*marks, store.update(added.id, {"solar": "3"}, pending=Window(50, 60)))
+            for each in (*marks, store.update(added.id, {"solar": "3"}, pending=TimeRange(50, 60)))
         ]
     )
     found = await store.get(added.id)

@@ -23,7 +23,7 @@ from cenergyd.documents.kinds import SITE
 from cenergyd.documents.store import NewDocument
 from cenergyd.jobs.site_state.model import KINDS, Issue, RoleState, SiteState
 from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_of, summary_to_json
-from tests.web.harness import World
+from tests.web.harness import WebSide
 
 QUERIES: tuple[dict[str, str], ...] = (
     {},
@@ -57,39 +57,39 @@ async def timed(work: Any) -> float:
     return time.perf_counter() - began
 
 
-async def asked(world: World, query: dict[str, str]) -> None:
+async def asked(web: WebSide, query: dict[str, str]) -> None:
     """One request over HTTP."""
-    answer = await world.operator.get("overview", params=query)
+    answer = await web.operator.get("overview", params=query)
     assert answer.status == 200
 
 
 async def run(customers: int, mongo_url: str | None) -> None:
     """Fill the store, ask, print."""
     with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), mongo_url=mongo_url)
-        await world.start()
-        now = world.clock.now
+        web = WebSide(Path(folder), mongo_url=mongo_url)
+        await web.start()
+        now = web.clock.now
         for first in range(0, customers, BATCH):
             sites = [made_up(number, now) for number in range(first, min(first + BATCH, customers))]
-            await world.documents.put_many(
+            await web.documents.put_many(
                 SITE, [NewDocument(site.customer_id, summary_to_json(site), site.state.kind, now) for site in sites]
             )
         times: dict[str, list[float]] = {"reading": [], "first": [], "other": [], "reread": []}
-        fleet = world.context.fleet
+        fleet = web.context.fleet
         for _ in range(5):
             fleet.forget()
             times["reading"].append(await timed(fleet.sites()))
             for number, query in enumerate(QUERIES):
-                times["other" if number else "first"].append(await timed(asked(world, query)))
+                times["other" if number else "first"].append(await timed(asked(web, query)))
             reading = defer.Deferred.fromCoroutine(fleet._read())
             for query in QUERIES:
-                times["reread"].append(await timed(asked(world, query)))
+                times["reread"].append(await timed(asked(web, query)))
             await reading
         for name, found in times.items():
             print(
                 f"{name}: median {median(found) * 1000:.0f} ms, slowest {max(found) * 1000:.0f} ms, {customers} customers"
             )
-        await world.stop()
+        await web.stop()
 
 
 def main() -> None:

@@ -80,7 +80,7 @@ class Context:
 
 
 @attrs.define
-class World:
+class JobsUnderTest:
     """Everything an alerts test needs."""
 
     clock: Clock
@@ -120,7 +120,7 @@ def settings_with(**overrides: str) -> Settings:
 
 
 @pytest_twisted.async_yield_fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def jobs(tmp_path: Path) -> AsyncIterator[JobsUnderTest]:
     path = tmp_path / "customers.sqlite"
     customers, documents = SqliteCustomerStore(reactor, path), SqliteDocumentStore(reactor, path)
     await customers.open()
@@ -133,7 +133,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     manager = plugin_manager(recorder)
     service = OutboxService(outbox, manager, PluginThreads(reactor), reactor, clock)
     context = Context(clock, MemoryReadingStore(), documents, customers, settings, outbox)
-    yield World(clock, context, outbox, recorder, service, manager)
+    yield JobsUnderTest(clock, context, outbox, recorder, service, manager)
     await documents.close()
     await customers.close()
 

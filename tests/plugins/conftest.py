@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.jobs.conftest import notification, receiver, world
+from tests.jobs.conftest import jobs, notification, receiver
 
-__all__ = ["notification", "receiver", "world"]
+__all__ = ["jobs", "notification", "receiver"]
 
 
 @pytest.fixture(params=["embedded", "production"])

@@ -20,7 +20,7 @@ from cenergyd.plugins import notify_email
 from cenergyd.plugins.monthly_summary import cenergyd_periodic
 from cenergyd.readings.model import FieldPoint
 from cenergyd.runtime.plugin_threads import PluginThreads
-from tests.jobs.conftest import SERIAL, World, plugin_manager
+from tests.jobs.conftest import SERIAL, JobsUnderTest, plugin_manager
 from tests.jobs.messages.sending import send_due
 from tests.plugins.test_notify_email import Mailbox, authority, serve  # noqa: F401 - fixtures
 
@@ -36,11 +36,11 @@ def at(*when: int) -> int:
     return int(datetime(*when, tzinfo=LOS_ANGELES).timestamp())  # type: ignore[misc,arg-type]
 
 
-def move_to(world: World, *when: int) -> None:
-    world.clock.advance(at(*when) - world.clock.seconds())
+def move_to(jobs: JobsUnderTest, *when: int) -> None:
+    jobs.clock.advance(at(*when) - jobs.clock.seconds())
 
 
-async def fill(world: World, first: datetime, after: datetime, *, factor: float = 1.0) -> None:
+async def fill(jobs: JobsUnderTest, first: datetime, after: datetime, *, factor: float = 1.0) -> None:
     """An hour of each role for every hour of a time."""
     hours = range(int(first.timestamp()), int(after.timestamp()), 3600)
     for meter, imported, exported in (("1", 2.0, 1.0), ("2", 3.0, 0.0), ("missing_meter", 4.0, 0.0)):
@@ -50,14 +50,14 @@ async def fill(world: World, first: datetime, after: datetime, *, factor: float 
             "covered_seconds": 3600.0,
             "seconds": 3600,
         }
-        await world.context.readings.write_points(
+        await jobs.context.readings.write_points(
             energy_series(f"{SERIAL}_{meter}"), [FieldPoint(hour, fields) for hour in hours]
         )
 
 
-async def month(world: World, year: int, number: int, **more: Any) -> None:
+async def month(jobs: JobsUnderTest, year: int, number: int, **more: Any) -> None:
     first = datetime(year, number, 1, tzinfo=LOS_ANGELES)
-    await fill(world, first, (first + timedelta(days=32)).replace(day=1), **more)
+    await fill(jobs, first, (first + timedelta(days=32)).replace(day=1), **more)
 
 
 @pytest.fixture
@@ -66,27 +66,27 @@ def mailbox() -> Mailbox:
 
 
 @pytest.fixture
-def sender(world: World, mailbox: Mailbox, serve: Any) -> OutboxService:  # noqa: F811 - the fixture
+def sender(jobs: JobsUnderTest, mailbox: Mailbox, serve: Any) -> OutboxService:  # noqa: F811 - the fixture
     manager = plugin_manager(notify_email, options=serve(mailbox))
-    return OutboxService(world.outbox, manager, PluginThreads(reactor), reactor, world.clock)  # type: ignore[arg-type]
+    return OutboxService(jobs.outbox, manager, PluginThreads(reactor), reactor, jobs.clock)  # type: ignore[arg-type]
 
 
-async def hours(world: World, sender: OutboxService, count: int) -> None:
+async def hours(jobs: JobsUnderTest, sender: OutboxService, count: int) -> None:
     for _ in range(count):
-        await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+        await cenergyd_periodic(jobs.context)  # type: ignore[arg-type]
         await send_due(sender)
-        world.clock.advance(3600)
+        jobs.clock.advance(3600)
 
 
 @pytest_twisted.ensureDeferred
-async def test_once_a_month_by_mail(world: World, mailbox: Mailbox, sender: OutboxService) -> None:
-    customer = await world.customer({**WANTED}, extensions={"alerts": WANTED, "tariff": TARIFF})
+async def test_once_a_month_by_mail(jobs: JobsUnderTest, mailbox: Mailbox, sender: OutboxService) -> None:
+    customer = await jobs.customer({**WANTED}, extensions={"alerts": WANTED, "tariff": TARIFF})
     for year, number, factor in ((2026, 1, 0.5), (2026, 12, 2.0), (2027, 1, 1.0)):
-        await month(world, year, number, factor=factor)
-    move_to(world, 2027, 2, 1, 0, 5)
-    await hours(world, sender, 5)
+        await month(jobs, year, number, factor=factor)
+    move_to(jobs, 2027, 2, 1, 0, 5)
+    await hours(jobs, sender, 5)
     assert mailbox.messages == [], "it is before six in the morning there"
-    await hours(world, sender, 24 * 12)
+    await hours(jobs, sender, 24 * 12)
     (message,) = mailbox.messages
     assert (message["To"], message["Subject"]) == ("owner@example.org", "Energy of January 2027 at Mill")
     lines = message.get_content().replace("\r\n", "\n").splitlines()
@@ -97,34 +97,34 @@ async def test_once_a_month_by_mail(world: World, mailbox: Mailbox, sender: Outb
     assert "Credit for export: 74.40 USD" in lines
     assert any(line.startswith("Saved by solar: ") for line in lines)
     assert not any("is known" in line for line in lines)
-    noted = await world.context.documents.get(MONTHLY_SUMMARY, customer.id)
+    noted = await jobs.context.documents.get(MONTHLY_SUMMARY, customer.id)
     assert noted is not None
     assert noted.body == {"month": "2027-01"}
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_crash_before_it_is_recorded_sends_the_summary_only_once(
-    world: World, mailbox: Mailbox, sender: OutboxService
+    jobs: JobsUnderTest, mailbox: Mailbox, sender: OutboxService
 ) -> None:
-    customer = await world.customer(WANTED)
-    await month(world, 2027, 1)
-    move_to(world, 2027, 2, 1, 7)
-    await hours(world, sender, 1)
-    await world.context.documents.delete(MONTHLY_SUMMARY, customer.id)
-    await hours(world, sender, 3)
+    customer = await jobs.customer(WANTED)
+    await month(jobs, 2027, 1)
+    move_to(jobs, 2027, 2, 1, 7)
+    await hours(jobs, sender, 1)
+    await jobs.context.documents.delete(MONTHLY_SUMMARY, customer.id)
+    await hours(jobs, sender, 3)
     assert len(mailbox.messages) == 1
 
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_missing_is_waited_for_and_then_reported(
-    world: World, mailbox: Mailbox, sender: OutboxService
+    jobs: JobsUnderTest, mailbox: Mailbox, sender: OutboxService
 ) -> None:
-    await world.customer(WANTED)
-    await fill(world, datetime(2027, 1, 1, tzinfo=LOS_ANGELES), datetime(2027, 1, 16, 12, tzinfo=LOS_ANGELES))
-    move_to(world, 2027, 2, 1, 7)
-    await hours(world, sender, 24)
+    await jobs.customer(WANTED)
+    await fill(jobs, datetime(2027, 1, 1, tzinfo=LOS_ANGELES), datetime(2027, 1, 16, 12, tzinfo=LOS_ANGELES))
+    move_to(jobs, 2027, 2, 1, 7)
+    await hours(jobs, sender, 24)
     assert mailbox.messages == []
-    await hours(world, sender, 48)
+    await hours(jobs, sender, 48)
     (message,) = mailbox.messages
     assert "Data are available for 50 % of the month; the rest is not estimated." in message.get_content()
 
@@ -140,49 +140,53 @@ async def test_what_is_missing_is_waited_for_and_then_reported(
     ],
     ids=["off", "not confirmed", "no e-mail", "nobody"],
 )
-async def test_who_gets_none(world: World, mailbox: Mailbox, sender: OutboxService, alerts: dict[str, Any]) -> None:
-    await world.customer(alerts)
-    await month(world, 2027, 1)
-    move_to(world, 2027, 2, 4, 7)
-    await hours(world, sender, 3)
+async def test_who_gets_none(
+    jobs: JobsUnderTest, mailbox: Mailbox, sender: OutboxService, alerts: dict[str, Any]
+) -> None:
+    await jobs.customer(alerts)
+    await month(jobs, 2027, 1)
+    move_to(jobs, 2027, 2, 4, 7)
+    await hours(jobs, sender, 3)
     assert mailbox.messages == []
-    assert await world.outbox_documents() == []
+    assert await jobs.outbox_documents() == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_other_channels_get_none(world: World, mailbox: Mailbox, sender: OutboxService) -> None:
+async def test_other_channels_get_none(jobs: JobsUnderTest, mailbox: Mailbox, sender: OutboxService) -> None:
     channels = [*WANTED["channels"], {"type": "webhook", "url": "https://example.org/hook"}]  # type: ignore[misc]
-    await world.customer({**WANTED, "channels": channels})
-    await month(world, 2027, 1)
-    move_to(world, 2027, 2, 1, 7)
-    await hours(world, sender, 2)
-    assert [each.body["channel"]["type"] for each in await world.outbox_documents()] == ["email"]
+    await jobs.customer({**WANTED, "channels": channels})
+    await month(jobs, 2027, 1)
+    move_to(jobs, 2027, 2, 1, 7)
+    await hours(jobs, sender, 2)
+    assert [each.body["channel"]["type"] for each in await jobs.outbox_documents()] == ["email"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_late_in_the_month_nobody_is_checked(world: World, mailbox: Mailbox, sender: OutboxService) -> None:
-    await world.customer(WANTED)
-    await month(world, 2027, 1)
+async def test_late_in_the_month_nobody_is_checked(
+    jobs: JobsUnderTest, mailbox: Mailbox, sender: OutboxService
+) -> None:
+    await jobs.customer(WANTED)
+    await month(jobs, 2027, 1)
     asked: list[object] = []
-    page = world.context.customers.page
+    page = jobs.context.customers.page
 
     async def counting(**options: Any) -> list[Customer]:
         asked.append(options)
         found: list[Customer] = await page(**options)
         return found
 
-    world.context.customers.page = counting
-    move_to(world, 2027, 2, 15, 7)
-    await hours(world, sender, 30)
+    jobs.context.customers.page = counting
+    move_to(jobs, 2027, 2, 15, 7)
+    await hours(jobs, sender, 30)
     assert (asked, mailbox.messages) == ([], [])
-    move_to(world, 2027, 3, 1, 7)
-    await hours(world, sender, 1)
+    move_to(jobs, 2027, 3, 1, 7)
+    await hours(jobs, sender, 1)
     for _ in range(20):
-        await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+        await cenergyd_periodic(jobs.context)  # type: ignore[arg-type]
     assert len(asked) <= 4, "once an hour"
 
 
-async def fleet(world: World, count: int) -> list[str]:
+async def fleet(jobs: JobsUnderTest, count: int) -> list[str]:
     """Customers who want a summary, each with a month of energy; their ids in the order of the store."""
     first = datetime(2027, 1, 1, tzinfo=LOS_ANGELES)
     fields = {"import_kwh": 2.0, "export_kwh": 0.0, "covered_seconds": 3600.0, "seconds": 3600}
@@ -190,38 +194,40 @@ async def fleet(world: World, count: int) -> list[str]:
     made = []
     for number in range(count):
         serial = f"001EC60{number:05d}"
-        customer = await world.customer(WANTED, logger_serial_number=serial, solar="")
+        customer = await jobs.customer(WANTED, logger_serial_number=serial, solar="")
         made.append(customer.id)
         points = [FieldPoint(hour, fields) for hour in hours_of_month]
-        await world.context.readings.write_points(energy_series(f"{serial}_1"), points)
-    return [customer.id for customer in await world.context.customers.page(after=None, limit=count)]
+        await jobs.context.readings.write_points(energy_series(f"{serial}_1"), points)
+    return [customer.id for customer in await jobs.context.customers.page(after=None, limit=count)]
 
 
-async def recipients(world: World) -> list[str]:
+async def recipients(jobs: JobsUnderTest) -> list[str]:
     """The customers whose summary is queued, in the order of their ids."""
-    return [each.key for each in await world.context.documents.find(MONTHLY_SUMMARY)]
+    return [each.key for each in await jobs.context.documents.find(MONTHLY_SUMMARY)]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_call_does_a_bounded_part_and_the_next_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_does_a_bounded_part_and_the_next_goes_on(
+    jobs: JobsUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(monthly_summary, "PAGE", 2)
     monkeypatch.setattr(monthly_summary, "MAX_MONTHS", 3)
-    customers = await fleet(world, 8)
-    move_to(world, 2027, 2, 1, 7)
+    customers = await fleet(jobs, 8)
+    move_to(jobs, 2027, 2, 1, 7)
     counts = []
     for _ in range(5):
-        await cenergyd_periodic(world.context)  # type: ignore[arg-type]
-        counts.append(len(await recipients(world)))
-        world.clock.advance(60)
+        await cenergyd_periodic(jobs.context)  # type: ignore[arg-type]
+        counts.append(len(await recipients(jobs)))
+        jobs.clock.advance(60)
     assert counts == [3, 6, 8, 8, 8]
-    assert await recipients(world) == sorted(customers)
+    assert await recipients(jobs) == sorted(customers)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_scan_goes_on_where_a_failure_ended_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_scan_goes_on_where_a_failure_ended_it(jobs: JobsUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monthly_summary, "PAGE", 2)
-    customers = await fleet(world, 8)
-    move_to(world, 2027, 2, 1, 7)
+    customers = await fleet(jobs, 8)
+    move_to(jobs, 2027, 2, 1, 7)
     failing, read = customers[5], monthly_summary._read
     asked: list[str] = []
     fault: list[Exception] = [StoreUnavailable("the store is down")]
@@ -234,25 +240,25 @@ async def test_a_scan_goes_on_where_a_failure_ended_it(world: World, monkeypatch
 
     monkeypatch.setattr(monthly_summary, "_read", reading)
     with pytest.raises(StoreUnavailable):
-        await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+        await cenergyd_periodic(jobs.context)  # type: ignore[arg-type]
     assert asked == customers[:6]
     # A daemon waits until the claim of the scan has expired; then it continues after the last complete page.
-    await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+    await cenergyd_periodic(jobs.context)  # type: ignore[arg-type]
     assert asked == customers[:6]
-    world.clock.advance(monthly_summary.CLAIM_SECONDS)
+    jobs.clock.advance(monthly_summary.CLAIM_SECONDS)
     asked.clear()
-    await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+    await cenergyd_periodic(jobs.context)  # type: ignore[arg-type]
     assert asked == customers[5:], "those whose summary is queued are not read again, nor is the list begun anew"
-    assert await recipients(world) == sorted(customers)
-    assert len(await world.outbox_documents()) == 8
+    assert await recipients(jobs) == sorted(customers)
+    assert len(await jobs.outbox_documents()) == 8
 
 
 @pytest_twisted.ensureDeferred
 async def test_one_customer_that_fails_does_not_hold_up_the_others(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    jobs: JobsUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    customers = await fleet(world, 4)
-    move_to(world, 2027, 2, 1, 7)
+    customers = await fleet(jobs, 4)
+    move_to(jobs, 2027, 2, 1, 7)
     read = monthly_summary._read
 
     async def reading(customer: Customer, month: Any, context: Any) -> Any:
@@ -261,28 +267,30 @@ async def test_one_customer_that_fails_does_not_hold_up_the_others(
         return await read(customer, month, context)
 
     monkeypatch.setattr(monthly_summary, "_read", reading)
-    await cenergyd_periodic(world.context)  # type: ignore[arg-type]
-    assert await recipients(world) == sorted({*customers} - {customers[1]})
+    await cenergyd_periodic(jobs.context)  # type: ignore[arg-type]
+    assert await recipients(jobs) == sorted({*customers} - {customers[1]})
 
 
 @pytest_twisted.ensureDeferred
-async def test_two_daemons_do_not_go_through_the_same_customers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_daemons_do_not_go_through_the_same_customers(
+    jobs: JobsUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A daemon whose claim has ended stops at its next page."""
     monkeypatch.setattr(monthly_summary, "PAGE", 2)
-    customers = await fleet(world, 6)
-    move_to(world, 2027, 2, 1, 7)
+    customers = await fleet(jobs, 6)
+    move_to(jobs, 2027, 2, 1, 7)
     read = monthly_summary._read
     asked: list[str] = []
 
     async def reading(customer: Customer, month: Any, context: Any) -> Any:
         asked.append(customer.id)
         if len(asked) == 2:
-            world.clock.advance(monthly_summary.CLAIM_SECONDS)
-            await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+            jobs.clock.advance(monthly_summary.CLAIM_SECONDS)
+            await cenergyd_periodic(jobs.context)  # type: ignore[arg-type]
         return await read(customer, month, context)
 
     monkeypatch.setattr(monthly_summary, "_read", reading)
-    await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+    await cenergyd_periodic(jobs.context)  # type: ignore[arg-type]
     # The second of the first page is read by both; everything after it by the other one alone.
     assert asked == [customers[0], customers[1], *customers[1:]]
-    assert len(await world.outbox_documents()) == 6
+    assert len(await jobs.outbox_documents()) == 6

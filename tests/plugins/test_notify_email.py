@@ -31,7 +31,7 @@ from cenergyd.plugins.notify_email import send
 from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.sections import EmailSettings
 from tests.certificates import Authority
-from tests.jobs.conftest import World, plugin_manager
+from tests.jobs.conftest import JobsUnderTest, plugin_manager
 from tests.jobs.messages.sending import send_due
 from tests.plugins.attempts import THREADS, attempt
 from tests.servers import free_port
@@ -291,51 +291,51 @@ def _and_then(work: Callable[[], None], after: Callable[[], None]) -> None:
         after()
 
 
-def _mail_service(world: World, settings: EmailSettings) -> OutboxService:
+def _mail_service(jobs: JobsUnderTest, settings: EmailSettings) -> OutboxService:
     return OutboxService(
-        world.outbox, plugin_manager(notify_email, options=settings), PluginThreads(reactor), reactor, world.clock
+        jobs.outbox, plugin_manager(notify_email, options=settings), PluginThreads(reactor), reactor, jobs.clock
     )
 
 
 @pytest_twisted.ensureDeferred
 async def test_through_the_outbox_a_greylisted_alert_arrives_once(
-    world: World, serve: Any, notification: Notification
+    jobs: JobsUnderTest, serve: Any, notification: Notification
 ) -> None:
     mailbox = Mailbox(rcpt=["451 try later"] * 2)
-    service = _mail_service(world, serve(mailbox))
-    customer = await world.customer({"channels": [{"type": "email", "to": "you@example.org"}]})
-    await world.outbox.notify(notification._replace(customer_id=customer.id), world.context.now)
+    service = _mail_service(jobs, serve(mailbox))
+    customer = await jobs.customer({"channels": [{"type": "email", "to": "you@example.org"}]})
+    await jobs.outbox.notify(notification._replace(customer_id=customer.id), jobs.context.now)
     for _ in range(20):
         await send_due(service)
-        world.clock.advance(60)
+        jobs.clock.advance(60)
     assert len(mailbox.got) == 1
-    (delivery,) = await world.outbox.deliveries(customer.id)
+    (delivery,) = await jobs.outbox.deliveries(customer.id)
     assert (delivery.state, delivery.attempts) == ("sent", 3)
 
 
 @pytest_twisted.ensureDeferred
 async def test_through_the_outbox_a_mail_whose_delivery_is_unknown_is_not_sent_twice(
-    world: World, serve: Any, notification: Notification
+    jobs: JobsUnderTest, serve: Any, notification: Notification
 ) -> None:
     mailbox = Mailbox(drop_at="TEXT")
-    service = _mail_service(world, serve(mailbox))
-    key = await world.outbox.enqueue(notification, {"type": "email", "to": "you@example.org"}, world.context.now)
+    service = _mail_service(jobs, serve(mailbox))
+    key = await jobs.outbox.enqueue(notification, {"type": "email", "to": "you@example.org"}, jobs.context.now)
     for _ in range(20):
         await send_due(service)
-        world.clock.advance(60)
+        jobs.clock.advance(60)
     assert len(mailbox.got) == 1
-    delivery = await world.outbox.delivery(key)
+    delivery = await jobs.outbox.delivery(key)
     assert delivery is not None
     assert delivery.state == "unsure"
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_test_button_sends_a_real_mail(world: World, serve: Any) -> None:
+async def test_the_test_button_sends_a_real_mail(jobs: JobsUnderTest, serve: Any) -> None:
     mailbox = Mailbox()
-    service = _mail_service(world, serve(mailbox))
-    customer = await world.customer({"channels": [{"type": "email", "to": "you@example.org"}]})
-    await world.outbox.enqueue_test(customer, {"type": "email", "to": "you@example.org"}, world.context.now)
+    service = _mail_service(jobs, serve(mailbox))
+    customer = await jobs.customer({"channels": [{"type": "email", "to": "you@example.org"}]})
+    await jobs.outbox.enqueue_test(customer, {"type": "email", "to": "you@example.org"}, jobs.context.now)
     await send_due(service)
-    (delivery,) = await world.outbox.deliveries(customer.id)
+    (delivery,) = await jobs.outbox.deliveries(customer.id)
     assert delivery.state == "sent"
     assert mailbox.messages[0]["Subject"] == "Test message of the alerts of Mill"

@@ -23,7 +23,7 @@ from cenergyd.plugins.notify_sms import SmsFailed, reference, sms_text
 from cenergyd.plugins.notify_webhook import WebhookFailed
 from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.sections import SmsSettings, WebhookSettings
-from tests.jobs.conftest import World, plugin_manager
+from tests.jobs.conftest import JobsUnderTest, plugin_manager
 from tests.jobs.messages.sending import send_due
 from tests.jobs.messages.webserver import Asked, WebServer
 from tests.plugins.attempts import attempt
@@ -221,18 +221,18 @@ async def test_sms_not_set_up(twilio: Twilio, notification: Notification) -> Non
 )
 @pytest_twisted.ensureDeferred
 async def test_through_the_outbox_an_sms_goes_out_exactly_once(
-    world: World, twilio: Twilio, notification: Notification, posts: list[Any], gets: list[Any], attempts: int
+    jobs: JobsUnderTest, twilio: Twilio, notification: Notification, posts: list[Any], gets: list[Any], attempts: int
 ) -> None:
     plugins = plugin_manager(notify_sms, options=sms_settings(twilio))
-    service = OutboxService(world.outbox, plugins, PluginThreads(reactor), reactor, world.clock)
+    service = OutboxService(jobs.outbox, plugins, PluginThreads(reactor), reactor, jobs.clock)
     other = notification._replace(id="another")
     await notify_sms.send(other, "+15552223333", attempt(unsure=True), sms_settings(twilio))
     twilio.posts, twilio.gets = posts, gets
-    key = await world.outbox.enqueue(notification, {"type": "sms", "to": "+15552223333"}, world.context.now)
+    key = await jobs.outbox.enqueue(notification, {"type": "sms", "to": "+15552223333"}, jobs.context.now)
     for _ in range(70):
         await send_due(service)
-        world.clock.advance(60)
-    delivery = await world.outbox.delivery(key)
+        jobs.clock.advance(60)
+    delivery = await jobs.outbox.delivery(key)
     assert delivery is not None
     assert (delivery.state, delivery.attempts) == ("sent", attempts)
     assert len([m for m in twilio.messages if reference(notification) in m["body"]]) == 1
@@ -240,16 +240,16 @@ async def test_through_the_outbox_an_sms_goes_out_exactly_once(
 
 @pytest_twisted.ensureDeferred
 async def test_through_the_outbox_a_webhook_whose_answer_was_lost_comes_again_under_the_same_name(
-    world: World, web: WebServer, notification: Notification
+    jobs: JobsUnderTest, web: WebServer, notification: Notification
 ) -> None:
     web.answers = ["cut", 503, 200]
     plugins = plugin_manager(notify_webhook, options=HERE)
-    service = OutboxService(world.outbox, plugins, PluginThreads(reactor), reactor, world.clock)
-    key = await world.outbox.enqueue(notification, {"type": "webhook", "url": web.url}, world.context.now)
+    service = OutboxService(jobs.outbox, plugins, PluginThreads(reactor), reactor, jobs.clock)
+    key = await jobs.outbox.enqueue(notification, {"type": "webhook", "url": web.url}, jobs.context.now)
     for _ in range(10):
         await send_due(service)
-        world.clock.advance(60)
-    delivery = await world.outbox.delivery(key)
+        jobs.clock.advance(60)
+    delivery = await jobs.outbox.delivery(key)
     assert delivery is not None
     assert (delivery.state, delivery.attempts) == ("sent", 3)
     assert {asked.headers["idempotency-key"] for asked in web.asked} == {"n-1"}

@@ -10,19 +10,19 @@ import pytest
 import pytest_twisted
 
 from cenergyd.web.api import live
-from tests.web.harness import World
+from tests.web.harness import WebSide
 
 
 @pytest_twisted.async_yield_fixture
-async def world(
+async def web(
     tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[World]:
+) -> AsyncIterator[WebSide]:
     """The web side over SQLite; parametrise indirectly with settings of ``[web]`` and constants (dotted name -> value)."""
     options: dict[str, Any] = dict(getattr(request, "param", {}))
     monkeypatch.setattr(live, "POLL_SECONDS", 0.2)
     for name, value in options.pop("constants", {}).items():
         monkeypatch.setattr(f"cenergyd.web.{name}", value)
-    made = World(tmp_path, options.pop("settings", None), **options)
+    made = WebSide(tmp_path, options.pop("settings", None), **options)
     await made.start()
     yield made
     await made.stop()

@@ -84,8 +84,8 @@ class Response:
 class Client:
     """The client of one caller: a bearer token, or a cookie jar of its own."""
 
-    def __init__(self, world: World, token: str | None = None, headers: Mapping[str, str] | None = None) -> None:
-        self._world = world
+    def __init__(self, web: WebSide, token: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        self._world = web
         self.token = token
         self.headers = dict(headers or {})
         self.cookies: dict[str, str] = {}
@@ -135,7 +135,7 @@ class Client:
         return await self.call("DELETE", path, **more)
 
 
-class World:
+class WebSide:
     """Stores, API and site, started and stopped by a test's fixture."""
 
     def __init__(

@@ -9,24 +9,24 @@ from twisted.internet.task import deferLater
 
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.messages.sender import CONCURRENCY
-from tests.jobs.conftest import World
+from tests.jobs.conftest import JobsUnderTest
 from tests.jobs.messages.sending import send_due
 
 
 @pytest_twisted.ensureDeferred
-async def test_messages_sent_at_once_are_bounded(world: World, notification: Notification) -> None:
+async def test_messages_sent_at_once_are_bounded(jobs: JobsUnderTest, notification: Notification) -> None:
     waiting: list[Deferred[bool]] = [Deferred() for _ in range(CONCURRENCY + 3)]
-    world.recorder.answers = list(waiting)
+    jobs.recorder.answers = list(waiting)
     for n in range(CONCURRENCY + 3):
         note = notification._replace(id=f"n{n}", customer_id=f"c{n}")
-        await world.outbox.enqueue(note, {"type": "record", "url": f"http://h{n}/"}, world.context.now)
-    sending = Deferred.fromCoroutine(send_due(world.service))
-    while len(world.recorder.sent) < CONCURRENCY:
+        await jobs.outbox.enqueue(note, {"type": "record", "url": f"http://h{n}/"}, jobs.context.now)
+    sending = Deferred.fromCoroutine(send_due(jobs.service))
+    while len(jobs.recorder.sent) < CONCURRENCY:
         await deferLater(reactor, 0.002)
     for _ in range(20):  # turns of the reactor, in which more could begin if they were let
         await deferLater(reactor, 0.002)
-    assert len(world.recorder.sent) == CONCURRENCY
+    assert len(jobs.recorder.sent) == CONCURRENCY
     for answer in waiting:
         answer.callback(True)
     await sending
-    assert len(world.recorder.sent) == CONCURRENCY + 3
+    assert len(jobs.recorder.sent) == CONCURRENCY + 3

@@ -18,7 +18,7 @@ from cenergyd.jobs.alerts.text import plain
 from cenergyd.jobs.site_state.service import SiteStateService
 from cenergyd.plugins.alerts import cenergyd_job, cenergyd_periodic
 from cenergyd.readings.model import Reading
-from tests.jobs.conftest import SERIAL, START, Context, World
+from tests.jobs.conftest import SERIAL, START, Context, JobsUnderTest
 from tests.jobs.messages.sending import send_due
 
 CHANNEL = {"type": "record", "to": "me"}
@@ -29,57 +29,57 @@ NET_LOAD = {
 }
 
 
-async def upload(world: World, customer: Customer, meter: str, powers: list[float | Reading]) -> None:
+async def upload(jobs: JobsUnderTest, customer: Customer, meter: str, powers: list[float | Reading]) -> None:
     """One upload of minutes that end now, evaluated, and what is unsent sent."""
-    now = world.context.now
+    now = jobs.context.now
     first = now - 60 * len(powers)
     readings = [p if isinstance(p, Reading) else Reading(first + n * 60, p) for n, p in enumerate(powers)]
-    await world.write(meter, readings)
-    await cenergyd_job(customer, readings[0].time, readings[-1].time + 1, world.context)
-    await send_due(world.service)
+    await jobs.write(meter, readings)
+    await cenergyd_job(customer, readings[0].time, readings[-1].time + 1, jobs.context)
+    await send_due(jobs.service)
 
 
-async def minutes(world: World, customer: Customer, powers: list[float]) -> None:
+async def minutes(jobs: JobsUnderTest, customer: Customer, powers: list[float]) -> None:
     for power in powers:
-        world.clock.advance(60)
-        await upload(world, customer, "1", [power])
+        jobs.clock.advance(60)
+        await upload(jobs, customer, "1", [power])
 
 
-def subjects(world: World) -> list[str]:
+def subjects(jobs: JobsUnderTest) -> list[str]:
     """The subjects of the messages sent, in order, without the site's name."""
     begins = {"Alert: ": "", "Alert continues: ": "still: ", "Alert over: ": "over: "}
     found = []
-    for subject in world.recorder.subjects:
+    for subject in jobs.recorder.subjects:
         begin = next(each for each in begins if subject.startswith(each))
         found.append(begins[begin] + subject.removeprefix(begin).replace(" at Mill", ""))
     return found
 
 
 @pytest_twisted.ensureDeferred
-async def test_raised_throttled_resolved(world: World) -> None:
-    customer = await world.customer(NET_LOAD)
-    await minutes(world, customer, [40, 49])
-    assert subjects(world) == []
-    await minutes(world, customer, [60])
-    assert subjects(world) == ["net load is high"]
-    await minutes(world, customer, [55, 48, 62] + [55] * 50)  # 48 is within the hysteresis
-    assert subjects(world) == ["net load is high"]
-    await minutes(world, customer, [55] * 10)
-    assert subjects(world) == ["net load is high", "still: net load is high"]
-    await minutes(world, customer, [44])
-    assert subjects(world)[2:] == ["over: net load is high"]
-    await minutes(world, customer, [44, 70, 44, 44])  # within the hour: neither its beginning nor its end is sent
-    await minutes(world, customer, [44] * 60)
-    assert len(subjects(world)) == 3
-    await minutes(world, customer, [70])
-    assert subjects(world)[3:] == ["net load is high"]
+async def test_raised_throttled_resolved(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer(NET_LOAD)
+    await minutes(jobs, customer, [40, 49])
+    assert subjects(jobs) == []
+    await minutes(jobs, customer, [60])
+    assert subjects(jobs) == ["net load is high"]
+    await minutes(jobs, customer, [55, 48, 62] + [55] * 50)  # 48 is within the hysteresis
+    assert subjects(jobs) == ["net load is high"]
+    await minutes(jobs, customer, [55] * 10)
+    assert subjects(jobs) == ["net load is high", "still: net load is high"]
+    await minutes(jobs, customer, [44])
+    assert subjects(jobs)[2:] == ["over: net load is high"]
+    await minutes(jobs, customer, [44, 70, 44, 44])  # within the hour: neither its beginning nor its end is sent
+    await minutes(jobs, customer, [44] * 60)
+    assert len(subjects(jobs)) == 3
+    await minutes(jobs, customer, [70])
+    assert subjects(jobs)[3:] == ["net load is high"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_message_says_what_when_and_where_in_the_sites_own_time(world: World) -> None:
-    customer = await world.customer(NET_LOAD)
-    await minutes(world, customer, [61.25])
-    notification, channel, _ = world.recorder.sent[0]
+async def test_the_message_says_what_when_and_where_in_the_sites_own_time(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer(NET_LOAD)
+    await minutes(jobs, customer, [61.25])
+    notification, channel, _ = jobs.recorder.sent[0]
     assert channel == CHANNEL
     assert notification.text.startswith("The net load rose to 61.25 kW (1-minute mean); the threshold is 50 kW.\n")
     assert "It began on Fri 15 Jan 2027, 04:00 PST." in notification.text
@@ -89,11 +89,11 @@ async def test_the_message_says_what_when_and_where_in_the_sites_own_time(world:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_site_s_name_is_no_text_of_the_customer_s_in_a_webhook_s_data_either(world: World) -> None:
+async def test_a_site_s_name_is_no_text_of_the_customer_s_in_a_webhook_s_data_either(jobs: JobsUnderTest) -> None:
     typed = "Win now\r\nBcc: all@example.org \x00\u202e http://evil.example/?a=b call +1 555 010 0199 " + "n" * 300
-    customer = await world.customer(NET_LOAD)
-    await minutes(world, attrs.evolve(customer, name=typed), [61.25])
-    notification = world.recorder.sent[0][0]
+    customer = await jobs.customer(NET_LOAD)
+    await minutes(jobs, attrs.evolve(customer, name=typed), [61.25])
+    notification = jobs.recorder.sent[0][0]
     name = str(notification.data["site"])
     assert len(name) <= 40
     assert name.isprintable()
@@ -103,82 +103,82 @@ async def test_a_site_s_name_is_no_text_of_the_customer_s_in_a_webhook_s_data_ei
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_computed_grid_meter_is_evaluated_like_a_measured_one(world: World) -> None:
-    customer = await world.customer(NET_LOAD, facility="", load="3")
-    world.clock.advance(60)
-    await upload(world, customer, "missing_meter", [60.0])
-    assert subjects(world) == ["net load is high"]
-    assert world.recorder.sent[0][0].data["series"] == f"{SERIAL}_missing_meter"
-    assert "Meter: computed, utility (grid)" in world.recorder.sent[0][0].text.splitlines()
+async def test_the_computed_grid_meter_is_evaluated_like_a_measured_one(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer(NET_LOAD, facility="", load="3")
+    jobs.clock.advance(60)
+    await upload(jobs, customer, "missing_meter", [60.0])
+    assert subjects(jobs) == ["net load is high"]
+    assert jobs.recorder.sent[0][0].data["series"] == f"{SERIAL}_missing_meter"
+    assert "Meter: computed, utility (grid)" in jobs.recorder.sent[0][0].text.splitlines()
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_grid_meter_mounted_the_wrong_way_is_evaluated_by_its_true_sign(world: World) -> None:
+async def test_a_grid_meter_mounted_the_wrong_way_is_evaluated_by_its_true_sign(jobs: JobsUnderTest) -> None:
     extensions = {"alerts": NET_LOAD, "meters": {"reversed": ["utility"]}}
-    customer = await world.customer({}, extensions=extensions)
-    await minutes(world, customer, [60])
-    assert subjects(world) == []
-    await minutes(world, customer, [-60])
-    assert subjects(world) == ["net load is high"]
+    customer = await jobs.customer({}, extensions=extensions)
+    await minutes(jobs, customer, [60])
+    assert subjects(jobs) == []
+    await minutes(jobs, customer, [-60])
+    assert subjects(jobs) == ["net load is high"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_quarter_of_an_hour_at_once_with_a_spike_is_one_message(world: World) -> None:
-    customer = await world.customer(NET_LOAD)
-    world.clock.advance(900)
-    await upload(world, customer, "1", [40.0] * 5 + [70.0, 80.0, 70.0] + [40.0] * 7)
-    assert subjects(world) == ["net load is high (already over)"]
-    assert "80 kW" in world.recorder.sent[0][0].text
+async def test_a_quarter_of_an_hour_at_once_with_a_spike_is_one_message(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer(NET_LOAD)
+    jobs.clock.advance(900)
+    await upload(jobs, customer, "1", [40.0] * 5 + [70.0, 80.0, 70.0] + [40.0] * 7)
+    assert subjects(jobs) == ["net load is high (already over)"]
+    assert "80 kW" in jobs.recorder.sent[0][0].text
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_backlog_of_days_reports_only_its_fresh_part(world: World) -> None:
-    customer = await world.customer(NET_LOAD)
-    world.clock.advance(3 * 86400)
+async def test_a_backlog_of_days_reports_only_its_fresh_part(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer(NET_LOAD)
+    jobs.clock.advance(3 * 86400)
     day = [70.0] * 1440
-    await upload(world, customer, "1", day + day + day[: 1440 - 120] + [40.0] * 120)
-    assert subjects(world) == []
-    assert await world.context.documents.count(ALERT) == 0
-    await upload(world, customer, "1", day + [40.0] * 10 + [70.0])
-    assert subjects(world) == ["net load is high"]
-    assert world.recorder.sent[0][0].data["since"] == world.context.now - 60
+    await upload(jobs, customer, "1", day + day + day[: 1440 - 120] + [40.0] * 120)
+    assert subjects(jobs) == []
+    assert await jobs.context.documents.count(ALERT) == 0
+    await upload(jobs, customer, "1", day + [40.0] * 10 + [70.0])
+    assert subjects(jobs) == ["net load is high"]
+    assert jobs.recorder.sent[0][0].data["since"] == jobs.context.now - 60
 
 
 @pytest_twisted.ensureDeferred
-async def test_yesterdays_hour_that_comes_late_raises_nothing_and_ends_nothing(world: World) -> None:
-    customer = await world.customer(NET_LOAD)
-    await minutes(world, customer, [60])
+async def test_yesterdays_hour_that_comes_late_raises_nothing_and_ends_nothing(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer(NET_LOAD)
+    await minutes(jobs, customer, [60])
     late = START - 86400
-    await world.write("1", [Reading(late + n * 60, 10.0 if n % 2 else 90.0) for n in range(60)])
-    await cenergyd_job(customer, late, late + 3600, world.context)
-    await send_due(world.service)
-    assert subjects(world) == ["net load is high"]
-    (view,) = await alerts_for(world.context.documents, customer.id)
+    await jobs.write("1", [Reading(late + n * 60, 10.0 if n % 2 else 90.0) for n in range(60)])
+    await cenergyd_job(customer, late, late + 3600, jobs.context)
+    await send_due(jobs.service)
+    assert subjects(jobs) == ["net load is high"]
+    (view,) = await alerts_for(jobs.context.documents, customer.id)
     assert view.state.active
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_same_window_again_after_a_crash_sends_nothing_twice(world: World) -> None:
-    customer = await world.customer(NET_LOAD)
-    world.clock.advance(900)
-    await upload(world, customer, "1", [40.0] * 5 + [70.0] * 10)
-    world.clock.advance(120)
+async def test_the_same_window_again_after_a_crash_sends_nothing_twice(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer(NET_LOAD)
+    jobs.clock.advance(900)
+    await upload(jobs, customer, "1", [40.0] * 5 + [70.0] * 10)
+    jobs.clock.advance(120)
     for _ in range(3):
-        await cenergyd_job(customer, START, START + 900, world.context)
-        await send_due(world.service)
-    assert subjects(world) == ["net load is high"]
+        await cenergyd_job(customer, START, START + 900, jobs.context)
+        await send_due(jobs.service)
+    assert subjects(jobs) == ["net load is high"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_two_daemons_that_evaluate_the_same_readings_notify_once(world: World) -> None:
-    customer = await world.customer(NET_LOAD)
+async def test_two_daemons_that_evaluate_the_same_readings_notify_once(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer(NET_LOAD)
     for power in (70.0, 40.0):
-        world.clock.advance(7200)
-        now = world.context.now
-        await world.write("1", [Reading(now - 60, power)])
-        works = [Deferred.fromCoroutine(cenergyd_job(customer, now - 60, now, world.context)) for _ in range(4)]
+        jobs.clock.advance(7200)
+        now = jobs.context.now
+        await jobs.write("1", [Reading(now - 60, power)])
+        works = [Deferred.fromCoroutine(cenergyd_job(customer, now - 60, now, jobs.context)) for _ in range(4)]
         await gatherResults(works)
-    documents = await world.outbox_documents()
+    documents = await jobs.outbox_documents()
     subjects = sorted(document.body["notification"]["subject"] for document in documents)
     assert subjects == ["Alert over: net load is high at Mill", "Alert: net load is high at Mill"]
 
@@ -198,24 +198,24 @@ class DyingContext(Context):
 @pytest.mark.parametrize("after", [False, True])
 @pytest_twisted.ensureDeferred
 async def test_a_crash_between_deciding_and_queueing_loses_nothing_and_repeats_nothing(
-    world: World, after: bool
+    jobs: JobsUnderTest, after: bool
 ) -> None:
-    customer = await world.customer(NET_LOAD)
-    world.clock.advance(60)
-    await world.write("1", [Reading(START, 70.0)])
-    dying = DyingContext(*attrs.astuple(world.context, recurse=False), after)
+    customer = await jobs.customer(NET_LOAD)
+    jobs.clock.advance(60)
+    await jobs.write("1", [Reading(START, 70.0)])
+    dying = DyingContext(*attrs.astuple(jobs.context, recurse=False), after)
     with pytest.raises(StoreUnavailable):
         await cenergyd_job(customer, START, START + 1, dying)
     for _ in range(3):
-        world.clock.advance(60)
-        await cenergyd_job(customer, START, START + 1, world.context)
-        await cenergyd_periodic(world.context)
-        await send_due(world.service)
-    assert subjects(world) == ["net load is high"]
+        jobs.clock.advance(60)
+        await cenergyd_job(customer, START, START + 1, jobs.context)
+        await cenergyd_periodic(jobs.context)
+        await send_due(jobs.service)
+    assert subjects(jobs) == ["net load is high"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_kind_on_its_own(world: World) -> None:
+async def test_every_kind_on_its_own(jobs: JobsUnderTest) -> None:
     rules = {
         "power_factor": {"enabled": True, "below": 0.9},
         "voltage": {"enabled": True, "percent": 5},
@@ -223,35 +223,35 @@ async def test_every_kind_on_its_own(world: World) -> None:
         "stuck_meter": {"enabled": True, "after_minutes": 30},
         "channels": [CHANNEL],
     }
-    customer = await world.customer(rules, time_zone="UTC", facility="1", solar="2")
-    world.clock.advance(3600)
-    now = world.context.now
+    customer = await jobs.customer(rules, time_zone="UTC", facility="1", solar="2")
+    jobs.clock.advance(3600)
+    now = jobs.context.now
     solar = [Reading(now - 3600 + n * 60, -3.0, 0.99, 120.0) for n in range(60)]
     grid = [Reading(now - 3600 + n * 60, 5.0 + n % 2, 0.7, 130.0, 0.1 if n < 30 else 6.0) for n in range(60)]
-    await world.write("1", grid)
-    await world.write("2", solar)
-    await cenergyd_job(customer, now - 3600, now, world.context)
-    await send_due(world.service)
-    texts = {n.kind: n.text for n, _, _ in world.recorder.sent}
+    await jobs.write("1", grid)
+    await jobs.write("2", solar)
+    await cenergyd_job(customer, now - 3600, now, jobs.context)
+    await send_due(jobs.service)
+    texts = {n.kind: n.text for n, _, _ in jobs.recorder.sent}
     assert sorted(texts) == ["implausible", "power_factor", "stuck_meter", "voltage"]
     assert "power factor of the utility (grid) meter fell to 0.640" in texts["power_factor"]
     assert "was 130 V; it should be between 114 and 126 V" in texts["voltage"]
     assert "solar meter shows -3 kW, which is impossible" in texts["implausible"]
     assert "solar meter has repeated exactly the same values (-3 kW) for 30 minutes" in texts["stuck_meter"]
-    views = await alerts_for(world.context.documents, customer.id)
+    views = await alerts_for(jobs.context.documents, customer.id)
     assert {view.kind for view in views} == set(texts)
     # Everything is normal again.
-    world.clock.advance(3600)
-    now = world.context.now
-    await world.write("1", [Reading(now - 3600 + n * 60, 5.0 + n % 2, 0.99, 121.0, 0.1) for n in range(60)])
-    await world.write("2", [Reading(now - 3600 + n * 60, 3.0 + n % 3, 0.99, 120.0) for n in range(60)])
-    await cenergyd_job(customer, now - 3600, now, world.context)
-    await send_due(world.service)
-    assert sorted(s for s in subjects(world) if s.startswith("over:")) == [
+    jobs.clock.advance(3600)
+    now = jobs.context.now
+    await jobs.write("1", [Reading(now - 3600 + n * 60, 5.0 + n % 2, 0.99, 121.0, 0.1) for n in range(60)])
+    await jobs.write("2", [Reading(now - 3600 + n * 60, 3.0 + n % 3, 0.99, 120.0) for n in range(60)])
+    await cenergyd_job(customer, now - 3600, now, jobs.context)
+    await send_due(jobs.service)
+    assert sorted(s for s in subjects(jobs) if s.startswith("over:")) == [
         "over: a meter is stuck", "over: power factor is low", "over: readings are implausible",
         "over: voltage is out of range",
     ]  # fmt: skip
-    assert not any(view.state.active for view in await alerts_for(world.context.documents, customer.id))
+    assert not any(view.state.active for view in await alerts_for(jobs.context.documents, customer.id))
 
 
 @pytest.mark.parametrize(
@@ -269,19 +269,19 @@ SILENT = {
 }
 
 
-class WorldTime:
+class JobsClock:
     """The test's time with the reactor's timers, which batched reads of a real store wait for."""
 
-    def __init__(self, world: World) -> None:
-        self.seconds = world.clock.seconds
+    def __init__(self, jobs: JobsUnderTest) -> None:
+        self.seconds = jobs.clock.seconds
         self.callLater = reactor.callLater  # type: ignore[attr-defined]
 
 
-def watching(world: World) -> SiteStateService:
+def watching(jobs: JobsUnderTest) -> SiteStateService:
     """What evaluates the sites' states, and with them who is silent."""
-    context = world.context
+    context = jobs.context
     return SiteStateService(
-        clock=WorldTime(world),  # type: ignore[arg-type]
+        clock=JobsClock(jobs),  # type: ignore[arg-type]
         customers=context.customers,
         documents=context.documents,
         readings=context.readings,
@@ -289,108 +289,108 @@ def watching(world: World) -> SiteStateService:
     )
 
 
-async def heard(world: World, watch: SiteStateService) -> None:
-    now = world.context.now
-    await world.context.documents.put(LOGGER, SERIAL, {"last_upload": now}, due=now)
-    for customer in await world.context.customers.page():
+async def heard(jobs: JobsUnderTest, watch: SiteStateService) -> None:
+    now = jobs.context.now
+    await jobs.context.documents.put(LOGGER, SERIAL, {"last_upload": now}, due=now)
+    for customer in await jobs.context.customers.page():
         watch.site_changed(customer.id)
 
 
-async def let_pass(world: World, watch: SiteStateService, count: int) -> None:
+async def let_pass(jobs: JobsUnderTest, watch: SiteStateService, count: int) -> None:
     for _ in range(count):
-        world.clock.advance(60)
+        jobs.clock.advance(60)
         await watch.tick()
-        await cenergyd_periodic(world.context)
-        await send_due(world.service)
+        await cenergyd_periodic(jobs.context)
+        await send_due(jobs.service)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_silent_logger(world: World) -> None:
-    await world.customer(SILENT)
-    watch = watching(world)
-    await heard(world, watch)
-    await let_pass(world, watch, 59)
-    assert subjects(world) == []
-    await let_pass(world, watch, 2)
-    assert subjects(world) == ["the logger is silent"]
-    assert world.recorder.sent[0][0].data["since"] == START  # its last upload
-    assert world.recorder.sent[0][0].data["value"] == 60
-    await let_pass(world, watch, 118)
-    assert len(subjects(world)) == 1
-    await let_pass(world, watch, 3)
-    assert subjects(world)[1:] == ["still: the logger is silent"]
-    await heard(world, watch)
-    await let_pass(world, watch, 2)
-    assert subjects(world)[2:] == ["over: the logger is silent"]
-    await heard(world, watch)
-    await let_pass(world, watch, 50)
-    assert len(subjects(world)) == 3
+async def test_a_silent_logger(jobs: JobsUnderTest) -> None:
+    await jobs.customer(SILENT)
+    watch = watching(jobs)
+    await heard(jobs, watch)
+    await let_pass(jobs, watch, 59)
+    assert subjects(jobs) == []
+    await let_pass(jobs, watch, 2)
+    assert subjects(jobs) == ["the logger is silent"]
+    assert jobs.recorder.sent[0][0].data["since"] == START  # its last upload
+    assert jobs.recorder.sent[0][0].data["value"] == 60
+    await let_pass(jobs, watch, 118)
+    assert len(subjects(jobs)) == 1
+    await let_pass(jobs, watch, 3)
+    assert subjects(jobs)[1:] == ["still: the logger is silent"]
+    await heard(jobs, watch)
+    await let_pass(jobs, watch, 2)
+    assert subjects(jobs)[2:] == ["over: the logger is silent"]
+    await heard(jobs, watch)
+    await let_pass(jobs, watch, 50)
+    assert len(subjects(jobs)) == 3
 
 
 @pytest_twisted.ensureDeferred
-async def test_two_daemons_watch_the_same_silence(world: World) -> None:
-    await world.customer(SILENT)
-    daemons = [watching(world) for _ in range(3)]
-    await heard(world, daemons[0])
+async def test_two_daemons_watch_the_same_silence(jobs: JobsUnderTest) -> None:
+    await jobs.customer(SILENT)
+    daemons = [watching(jobs) for _ in range(3)]
+    await heard(jobs, daemons[0])
     for _ in range(90):
-        world.clock.advance(60)
+        jobs.clock.advance(60)
         await gatherResults([Deferred.fromCoroutine(each.tick()) for each in daemons])
-    assert len(await world.outbox_documents()) == 1
+    assert len(await jobs.outbox_documents()) == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_rule_longer_than_the_upload_interval_waits_for_its_own_time(world: World) -> None:
-    await world.customer({**SILENT, "silent_logger": {"enabled": True, "after_minutes": 240}})
-    watch, now = watching(world), world.context.now
-    await heard(world, watch)
-    await world.context.documents.put(LOGGER, SERIAL, {"last_upload": now, "gaps": [[now // 86400, 900]] * 3}, due=now)
-    await let_pass(world, watch, 239)
-    (site,) = await world.context.documents.find(SITE)
+async def test_a_rule_longer_than_the_upload_interval_waits_for_its_own_time(jobs: JobsUnderTest) -> None:
+    await jobs.customer({**SILENT, "silent_logger": {"enabled": True, "after_minutes": 240}})
+    watch, now = watching(jobs), jobs.context.now
+    await heard(jobs, watch)
+    await jobs.context.documents.put(LOGGER, SERIAL, {"last_upload": now, "gaps": [[now // 86400, 900]] * 3}, due=now)
+    await let_pass(jobs, watch, 239)
+    (site,) = await jobs.context.documents.find(SITE)
     assert site.owner == "logger_silent", "by its rhythm"
-    assert subjects(world) == []
-    await let_pass(world, watch, 2)
-    assert subjects(world) == ["the logger is silent"]
+    assert subjects(jobs) == []
+    await let_pass(jobs, watch, 2)
+    assert subjects(jobs) == ["the logger is silent"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_switching_a_rule_off_ends_its_alert_without_a_message(world: World) -> None:
-    customer = await world.customer({**NET_LOAD, **SILENT, "alert_frequency_in_minutes": 600})
-    watch = watching(world)
-    await minutes(world, customer, [70])
-    await heard(world, watch)
-    await let_pass(world, watch, 100)
-    assert subjects(world) == ["net load is high", "the logger is silent"]
-    await world.context.customers.update(customer.id, {"extensions": {"alerts": {"channels": [CHANNEL]}}})
-    await heard(world, watch)
-    await let_pass(world, watch, 61)
-    assert len(subjects(world)) == 2
-    kept = await alerts_for(world.context.documents, customer.id)
+async def test_switching_a_rule_off_ends_its_alert_without_a_message(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer({**NET_LOAD, **SILENT, "alert_frequency_in_minutes": 600})
+    watch = watching(jobs)
+    await minutes(jobs, customer, [70])
+    await heard(jobs, watch)
+    await let_pass(jobs, watch, 100)
+    assert subjects(jobs) == ["net load is high", "the logger is silent"]
+    await jobs.context.customers.update(customer.id, {"extensions": {"alerts": {"channels": [CHANNEL]}}})
+    await heard(jobs, watch)
+    await let_pass(jobs, watch, 61)
+    assert len(subjects(jobs)) == 2
+    kept = await alerts_for(jobs.context.documents, customer.id)
     assert [(view.kind, view.state.active) for view in kept] == [("missed_upload", False)], "that one every site has"
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_alert_without_news_is_deleted(world: World) -> None:
-    customer = await world.customer(NET_LOAD)
-    await minutes(world, customer, [70])
-    world.clock.advance(29 * 86400)
-    await cenergyd_periodic(world.context)
-    assert len(await alerts_for(world.context.documents, customer.id)) == 1
-    world.clock.advance(2 * 86400)
-    await cenergyd_periodic(world.context)
-    assert await alerts_for(world.context.documents, customer.id) == []
+async def test_an_alert_without_news_is_deleted(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer(NET_LOAD)
+    await minutes(jobs, customer, [70])
+    jobs.clock.advance(29 * 86400)
+    await cenergyd_periodic(jobs.context)
+    assert len(await alerts_for(jobs.context.documents, customer.id)) == 1
+    jobs.clock.advance(2 * 86400)
+    await cenergyd_periodic(jobs.context)
+    assert await alerts_for(jobs.context.documents, customer.id) == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_invalid_stored_settings_affect_only_the_alerts(world: World) -> None:
-    customer = await world.customer({"net_load": {"enabled": "yes"}})
-    await minutes(world, customer, [70])
-    await cenergyd_periodic(world.context)
-    assert subjects(world) == []
+async def test_invalid_stored_settings_affect_only_the_alerts(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer({"net_load": {"enabled": "yes"}})
+    await minutes(jobs, customer, [70])
+    await cenergyd_periodic(jobs.context)
+    assert subjects(jobs) == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_a_channel_the_alert_is_kept_for_the_page_and_nothing_is_queued(world: World) -> None:
-    customer = await world.customer({**NET_LOAD, "channels": []})
-    await minutes(world, customer, [70])
-    assert [view.kind for view in await alerts_for(world.context.documents, customer.id)] == ["net_load"]
-    assert await world.outbox_documents() == []
+async def test_without_a_channel_the_alert_is_kept_for_the_page_and_nothing_is_queued(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer({**NET_LOAD, "channels": []})
+    await minutes(jobs, customer, [70])
+    assert [view.kind for view in await alerts_for(jobs.context.documents, customer.id)] == ["net_load"]
+    assert await jobs.outbox_documents() == []

@@ -14,7 +14,7 @@ from cenergyd.readings.corrected import corrected_store
 from cenergyd.readings.correction_cache import CorrectionCache
 from cenergyd.readings.corrections import LATEST, Correction
 from cenergyd.readings.model import Reading
-from tests.jobs.conftest import SERIAL, World
+from tests.jobs.conftest import SERIAL, JobsUnderTest
 
 NOW = 1_782_900_000
 
@@ -43,13 +43,13 @@ def test_many_are_counted() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_report_lists_those_of_its_time(world: World) -> None:
-    customer = await world.customer({})
-    documents = world.context.documents
-    readings = corrected_store(world.context.readings, CorrectionCache(documents, time.monotonic))
+async def test_the_report_lists_those_of_its_time(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer({})
+    documents = jobs.context.documents
+    readings = corrected_store(jobs.context.readings, CorrectionCache(documents, time.monotonic))
     for meter in "12":
-        await world.write(meter, [Reading(NOW - 60 * k, P=1.0) for k in range(300, 0, -1)])
-    corrector = Corrector(customers=world.context.customers, readings=readings, documents=documents)
+        await jobs.write(meter, [Reading(NOW - 60 * k, P=1.0) for k in range(300, 0, -1)])
+    corrector = Corrector(customers=jobs.context.customers, readings=readings, documents=documents)
     wanted = CorrectionRequest(meter="2", kind="void", start=NOW - 7200, end=NOW - 3600, reason="a loose wire")
     listed = await corrector.add(customer, wanted, "operator: Jo", NOW)
     report = await doctor(customer, readings, documents, NOW)

@@ -31,7 +31,7 @@ from cenergyd.jobs.site_state.gather import site_states
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.tools.simulator.day import site_moment
 from cenergyd.tools.simulator.site import SimulatedSite, make_sites
-from tests.jobs.conftest import SERIAL, World
+from tests.jobs.conftest import SERIAL, JobsUnderTest
 
 SITES = list(make_sites(12, 7))
 DAYS = [1_768_500_000 - 1_768_500_000 % 86400, 1_782_900_000 - 1_782_900_000 % 86400]  # January and July
@@ -173,10 +173,10 @@ def test_the_contradiction_of_the_truth_is_none() -> None:
 
 
 class Case:
-    """A simulated site in the stores of a world."""
+    """A simulated site in stores in memory."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, jobs: JobsUnderTest) -> None:
+        self.jobs = jobs
         self.site = next(site for site in SITES if site.missing == "load")
         self.now = DAYS[1] + 86400
 
@@ -186,15 +186,15 @@ class Case:
             for time in range(DAYS[1], self.now, 60):
                 now = site_moment(self.site, time)
                 readings.append(Reading(time, sign * now.of(role).P, 0.9, now.volts)._replace(**channels))
-            await self.world.context.readings.write([SeriesReadings(f"{SERIAL}_{meter}", readings)])
+            await self.jobs.context.readings.write([SeriesReadings(f"{SERIAL}_{meter}", readings)])
 
     async def heard(self, ago: int = 60) -> None:
         uploaded = self.now - ago
-        await self.world.context.documents.put(LOGGER, SERIAL, {"last_upload": uploaded}, due=uploaded)
+        await self.jobs.context.documents.put(LOGGER, SERIAL, {"last_upload": uploaded}, due=uploaded)
 
     async def report(self, **fields: Any) -> DoctorReport:
-        customer = await self.world.customer({}, time_zone=self.site.place.zone, **fields)
-        return await doctor(customer, self.world.context.readings, self.world.context.documents, self.now)
+        customer = await self.jobs.customer({}, time_zone=self.site.place.zone, **fields)
+        return await doctor(customer, self.jobs.context.readings, self.jobs.context.documents, self.now)
 
 
 def by_code(report: DoctorReport) -> dict[str, Any]:
@@ -202,8 +202,8 @@ def by_code(report: DoctorReport) -> dict[str, Any]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_site_that_is_well(world: World) -> None:
-    case = Case(world)
+async def test_a_site_that_is_well(jobs: JobsUnderTest) -> None:
+    case = Case(jobs)
     await case.store({"1": "utility", "2": "solar"}, Q=1.0)
     await case.heard()
     report = await case.report()
@@ -217,10 +217,10 @@ async def test_a_site_that_is_well(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_exchanged_and_extra_meters(world: World) -> None:
-    case = Case(world)
+async def test_exchanged_and_extra_meters(jobs: JobsUnderTest) -> None:
+    case = Case(jobs)
     await case.store({"1": "solar", "2": "utility", "9": "load"})
-    await world.context.documents.put(METER, f"{SERIAL}_9", {"name": "<b>Main"}, owner=SERIAL)
+    await jobs.context.documents.put(METER, f"{SERIAL}_9", {"name": "<b>Main"}, owner=SERIAL)
     await case.heard()
     report = await case.report()
     found = by_code(report)
@@ -234,20 +234,20 @@ async def test_exchanged_and_extra_meters(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_ct_marked_as_reversed_is_taken_at_its_true_sign(world: World) -> None:
-    case = Case(world)
+async def test_a_ct_marked_as_reversed_is_taken_at_its_true_sign(jobs: JobsUnderTest) -> None:
+    case = Case(jobs)
     await case.store({"1": "utility"}, Q=1.0)
     await case.store({"2": "solar"}, sign=-1.0, Q=1.0)
     await case.heard()
     meters = {"meters": {"reversed": ["solar"]}}
     assert (await case.report(extensions=meters)).worst == "ok"
-    await world.context.customers.remove((await world.context.customers.page())[0].id)
+    await jobs.context.customers.remove((await jobs.context.customers.page())[0].id)
     assert by_code(await case.report())["reversed_ct"].field == "solar"
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_role_that_is_a_sum_is_checked_as_one_and_its_meters_each(world: World) -> None:
-    case = Case(world)
+async def test_a_role_that_is_a_sum_is_checked_as_one_and_its_meters_each(jobs: JobsUnderTest) -> None:
+    case = Case(jobs)
     await case.store({"1": "utility", "solar_sum": "solar"}, Q=1.0)
     await case.store({"2": "solar"}, sign=0.5, Q=1.0)
     await case.store({"4": "solar"}, sign=0.5)
@@ -257,14 +257,14 @@ async def test_a_role_that_is_a_sum_is_checked_as_one_and_its_meters_each(world:
     assert "unused_meters" not in found and "unseen_meter" not in found
     assert found["wiring"].severity == "ok"
     assert found["no_reactive_power"].message.startswith("The solar meter 4 gives no reactive power")
-    await world.context.customers.remove((await world.context.customers.page())[0].id)
+    await jobs.context.customers.remove((await jobs.context.customers.page())[0].id)
     found = by_code(await case.report(solar="2+4+7"))
     assert found["unseen_meter"].message.startswith("This logger has sent no reading of meter 7 (solar)")
 
 
 @pytest_twisted.ensureDeferred
-async def test_only_readings_under_the_present_settings_count(world: World) -> None:
-    case = Case(world)
+async def test_only_readings_under_the_present_settings_count(jobs: JobsUnderTest) -> None:
+    case = Case(jobs)
     await case.store({"1": "solar", "2": "utility"}, Q=1.0)
     await case.heard()
     history = [{"until": case.now - 600, "logger_serial_number": SERIAL, "facility": "2", "load": "", "solar": "1"}]
@@ -274,17 +274,17 @@ async def test_only_readings_under_the_present_settings_count(world: World) -> N
 
 
 @pytest_twisted.ensureDeferred
-async def test_settings_logger_and_meters(world: World) -> None:
-    case = Case(world)
+async def test_settings_logger_and_meters(jobs: JobsUnderTest) -> None:
+    case = Case(jobs)
     found = by_code(await case.report(solar="", logger_password=""))
     assert {"two_empty", "no_password", "never_uploaded", "unseen_meter"} <= set(found)
     assert found["unseen_meter"].field == "facility"
     assert found["two_empty"].severity == "error"
 
-    await world.context.customers.remove((await world.context.customers.page())[0].id)
+    await jobs.context.customers.remove((await jobs.context.customers.page())[0].id)
     await case.store({"1": "utility"}, L1_V=None, P=4.2)
-    await world.write("2", [Reading(case.now - 40000, 1.0, L1_V=120.0)])
-    await world.write("5", [Reading(case.now + 4000, 1.0)])
+    await jobs.write("2", [Reading(case.now - 40000, 1.0, L1_V=120.0)])
+    await jobs.write("5", [Reading(case.now + 4000, 1.0)])
     await case.heard(ago=27 * 3600)
     found = by_code(await case.report())
     assert found["logger_silent"].evidence["since"] == case.now - 27 * 3600
@@ -295,36 +295,36 @@ async def test_settings_logger_and_meters(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_report_says_what_the_pages_say_of_the_state(world: World) -> None:
-    case = Case(world)
+async def test_the_report_says_what_the_pages_say_of_the_state(jobs: JobsUnderTest) -> None:
+    case = Case(jobs)
     await case.store({"1": "utility"}, Q=1.0)
-    await world.write("2", [Reading(case.now - 40 * 3600, 1.0)])
+    await jobs.write("2", [Reading(case.now - 40 * 3600, 1.0)])
     gaps = [[(case.now // 86400 - day), 900] for day in range(3)]
     uploaded = case.now - 60
-    await world.context.documents.put(LOGGER, SERIAL, {"last_upload": uploaded, "gaps": gaps}, due=uploaded)
+    await jobs.context.documents.put(LOGGER, SERIAL, {"last_upload": uploaded, "gaps": gaps}, due=uploaded)
     error = {"last_time": case.now - 40 * 3600, "error": {"code": 139, "time": case.now - 60}, "last_upload": uploaded}
     error["other_rows"] = {"rows": 2, "time": uploaded}
-    await world.context.documents.put(METER, f"{SERIAL}_2", error, owner=SERIAL)
+    await jobs.context.documents.put(METER, f"{SERIAL}_2", error, owner=SERIAL)
     report = await case.report()
-    customer = (await world.context.customers.page())[0]
-    (state,) = await site_states([customer], world.context.documents, case.now)
+    customer = (await jobs.context.customers.page())[0]
+    (state,) = await site_states([customer], jobs.context.documents, case.now)
     assert state.kind == "meter_error"
     finding = by_code(report)["meter_error"]
     assert (finding.severity, finding.field, finding.evidence["error_code"]) == ("error", "solar", 139)
     assert "error 139" in finding.message
     assert "2 rows have more or fewer columns" in by_code(report)["other_rows"].message
-    await world.context.documents.put(METER, f"{SERIAL}_2", {**error, "error": None}, owner=SERIAL)
-    assert by_code(await doctor(customer, world.context.readings, world.context.documents, case.now))["meter_stopped"]
+    await jobs.context.documents.put(METER, f"{SERIAL}_2", {**error, "error": None}, owner=SERIAL)
+    assert by_code(await doctor(customer, jobs.context.readings, jobs.context.documents, case.now))["meter_stopped"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_a_logger(world: World) -> None:
-    assert "no_logger" in by_code(await Case(world).report(logger_serial_number=""))
+async def test_without_a_logger(jobs: JobsUnderTest) -> None:
+    assert "no_logger" in by_code(await Case(jobs).report(logger_serial_number=""))
 
 
 @pytest_twisted.ensureDeferred
 async def test_the_report_is_computed_outside_the_reactors_thread(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    jobs: JobsUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every check of readings, which together take some tenths of a second."""
     checks = (
@@ -342,7 +342,7 @@ async def test_the_report_is_computed_outside_the_reactors_thread(
 
     for name in checks:
         monkeypatch.setattr(setup_report, name, recorded(name, getattr(setup_report, name)))
-    case = Case(world)
+    case = Case(jobs)
     await case.store({"1": "utility", "2": "solar"}, Q=1.0, E_import=5.0)
     await case.heard()
     await case.report()
@@ -351,8 +351,8 @@ async def test_the_report_is_computed_outside_the_reactors_thread(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_meter_without_power(world: World) -> None:
-    case = Case(world)
+async def test_a_meter_without_power(jobs: JobsUnderTest) -> None:
+    case = Case(jobs)
     await case.store({"1": "utility"}, Q=1.0)
     await case.store({"2": "solar"}, P=None, Q=1.0)
     await case.heard()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cenergyd.customers.model import Role
 from cenergyd.jobs.doctor.grid_or_load import check_grid_or_load, slope_of
 from cenergyd.tools.simulator.site import make_sites
-from tests.jobs.conftest import World
+from tests.jobs.conftest import JobsUnderTest
 from tests.jobs.doctor.test_doctor import DAYS, Case, by_code, truth
 
 OTHER: dict[Role, Role] = {"utility": "load", "load": "utility"}
@@ -52,8 +52,8 @@ def test_a_grid_meter_has_slope_minus_one_whatever_the_sun_does(sun: dict[int, f
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_report_says_that_the_facility_meter_looks_like_the_load(world: World) -> None:
-    case = Case(world)
+async def test_the_report_says_that_the_facility_meter_looks_like_the_load(jobs: JobsUnderTest) -> None:
+    case = Case(jobs)
     await case.store({"1": "load", "2": "solar"}, Q=1.0)
     await case.heard()
     found = by_code(await case.report())["grid_or_load"]
@@ -63,8 +63,8 @@ async def test_the_report_says_that_the_facility_meter_looks_like_the_load(world
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_report_says_that_a_meter_negative_at_noon_is_no_load(world: World) -> None:
-    case = Case(world)
+async def test_the_report_says_that_a_meter_negative_at_noon_is_no_load(jobs: JobsUnderTest) -> None:
+    case = Case(jobs)
     await case.store({"1": "utility", "2": "solar"}, Q=1.0)
     await case.heard()
     found = by_code(await case.report(facility="", load="1", solar="2"))["grid_or_load"]

@@ -14,7 +14,7 @@ from cenergyd.jobs.doctor.checks import Finding
 from cenergyd.jobs.doctor.registers import check_registers, compared_days
 from cenergyd.jobs.doctor.report import doctor
 from cenergyd.readings.model import Reading
-from tests.jobs.conftest import World
+from tests.jobs.conftest import JobsUnderTest
 
 DAY = 1_780_012_800
 DAYS = [TimeRange(DAY, DAY + 86400), TimeRange(DAY + 86400, DAY + 2 * 86400)]
@@ -64,9 +64,9 @@ def test_a_meter_without_registers_is_not_evaluated() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_computing_holds_up_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    customer = await world.customer({})
-    await world.write("1", log())
+async def test_computing_holds_up_nobody(jobs: JobsUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    customer = await jobs.customer({})
+    await jobs.write("1", log())
     threads: list[threading.Thread] = []
     check = report.check_readings
 
@@ -75,7 +75,7 @@ async def test_computing_holds_up_nobody(world: World, monkeypatch: pytest.Monke
         return check(gathered)
 
     monkeypatch.setattr(report, "check_readings", watched)
-    found = await doctor(customer, world.context.readings, world.context.documents, DAY + 2 * 86400)
+    found = await doctor(customer, jobs.context.readings, jobs.context.documents, DAY + 2 * 86400)
     assert threads
     assert threading.main_thread() not in threads
     assert "registers" in [finding.code for finding in found.findings]

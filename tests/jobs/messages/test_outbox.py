@@ -31,7 +31,7 @@ from cenergyd.storage.mongodb.documents import MongoDocumentStore
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from tests.derivation.memory import MemoryDocumentStore
-from tests.jobs.conftest import START, Recorder, World, plugin_manager, settings_with
+from tests.jobs.conftest import START, JobsUnderTest, Recorder, plugin_manager, settings_with
 from tests.jobs.messages.sending import send_due
 from tests.plugins.attempts import attempt
 
@@ -39,135 +39,135 @@ ONCE = {"type": "record", "to": "me"}
 AGAIN = {"type": "again", "to": "me", "secret": "very-secret"}
 
 
-async def state(world: World, key: str) -> str:
-    delivery = await world.outbox.delivery(key)
+async def state(jobs: JobsUnderTest, key: str) -> str:
+    delivery = await jobs.outbox.delivery(key)
     assert delivery is not None
     return delivery.state
 
 
-async def rounds(world: World, count: int, seconds: int = 60) -> None:
+async def rounds(jobs: JobsUnderTest, count: int, seconds: int = 60) -> None:
     for _ in range(count):
-        world.clock.advance(seconds)
-        await send_due(world.service)
+        jobs.clock.advance(seconds)
+        await send_due(jobs.service)
 
 
 @pytest_twisted.ensureDeferred
-async def test_queued_sent_and_forgotten(world: World, notification: Notification) -> None:
-    key = await world.outbox.enqueue(notification, AGAIN, world.context.now)
-    assert await state(world, key) == "queued"
-    await send_due(world.service)
-    await send_due(world.service)
-    ((sent, channel, given),) = world.recorder.sent
+async def test_queued_sent_and_forgotten(jobs: JobsUnderTest, notification: Notification) -> None:
+    key = await jobs.outbox.enqueue(notification, AGAIN, jobs.context.now)
+    assert await state(jobs, key) == "queued"
+    await send_due(jobs.service)
+    await send_due(jobs.service)
+    ((sent, channel, given),) = jobs.recorder.sent
     assert sent == notification
     assert channel == AGAIN
     assert (given.number, given.unsure, given.now, given.reactor) == (1, False, START, reactor)
-    (delivery,) = await world.outbox.deliveries("c1")
+    (delivery,) = await jobs.outbox.deliveries("c1")
     assert (delivery.state, delivery.attempts, delivery.subject) == ("sent", 1, notification.subject)
     assert "very-secret" not in repr(delivery)
     # The same message again, also by somebody who crashed meanwhile, is known.
-    await world.outbox.enqueue(notification, {**AGAIN, "secret": "changed-secret"}, world.context.now)
-    await rounds(world, 5)
-    assert len(world.recorder.sent) == 1
-    world.clock.advance(172800)
-    await send_due(world.service)
-    assert await world.outbox.delivery(key) is None
+    await jobs.outbox.enqueue(notification, {**AGAIN, "secret": "changed-secret"}, jobs.context.now)
+    await rounds(jobs, 5)
+    assert len(jobs.recorder.sent) == 1
+    jobs.clock.advance(172800)
+    await send_due(jobs.service)
+    assert await jobs.outbox.delivery(key) is None
 
 
 @pytest_twisted.ensureDeferred
 async def test_known_failures_are_retried_at_growing_intervals_and_end_as_failed(
-    world: World, notification: Notification
+    jobs: JobsUnderTest, notification: Notification
 ) -> None:
-    world.recorder.answers = [RuntimeError("boom"), False, *[RuntimeError("x")] * 100]
-    key = await world.outbox.enqueue(notification, ONCE, world.context.now)
+    jobs.recorder.answers = [RuntimeError("boom"), False, *[RuntimeError("x")] * 100]
+    key = await jobs.outbox.enqueue(notification, ONCE, jobs.context.now)
     times: list[int] = []
     for _ in range(12 * 60):
-        before = len(world.recorder.sent)
-        await send_due(world.service)
-        if len(world.recorder.sent) > before:
-            times.append((world.context.now - START) // 60)
-        world.clock.advance(60)
+        before = len(jobs.recorder.sent)
+        await send_due(jobs.service)
+        if len(jobs.recorder.sent) > before:
+            times.append((jobs.context.now - START) // 60)
+        jobs.clock.advance(60)
     assert times == [0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 363]
-    delivery = await world.outbox.delivery(key)
+    delivery = await jobs.outbox.delivery(key)
     assert delivery is not None
     assert (delivery.state, delivery.attempts) == ("failed", 12)
     assert "x" in delivery.error
     # A person may have it tried once more.
-    world.recorder.answers = []
-    assert await world.outbox.send_again(key, world.context.now)
-    await send_due(world.service)
-    assert await state(world, key) == "sent"
-    assert not await world.outbox.send_again(key, world.context.now)
+    jobs.recorder.answers = []
+    assert await jobs.outbox.send_again(key, jobs.context.now)
+    await send_due(jobs.service)
+    assert await state(jobs, key) == "sent"
+    assert not await jobs.outbox.send_again(key, jobs.context.now)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_refused_message_is_not_tried_again(world: World, notification: Notification) -> None:
-    world.recorder.answers = [DeliveryRefused("no such number")]
-    key = await world.outbox.enqueue(notification, ONCE, world.context.now)
-    await rounds(world, 10)
-    delivery = await world.outbox.delivery(key)
+async def test_a_refused_message_is_not_tried_again(jobs: JobsUnderTest, notification: Notification) -> None:
+    jobs.recorder.answers = [DeliveryRefused("no such number")]
+    key = await jobs.outbox.enqueue(notification, ONCE, jobs.context.now)
+    await rounds(jobs, 10)
+    delivery = await jobs.outbox.delivery(key)
     assert delivery is not None
-    assert (delivery.state, delivery.error, len(world.recorder.sent)) == ("failed", "no such number", 1)
+    assert (delivery.state, delivery.error, len(jobs.recorder.sent)) == ("failed", "no such number", 1)
 
 
 @pytest.mark.parametrize(("channel", "final", "sends"), [(ONCE, "unsure", 1), (AGAIN, "sent", 2)])
 @pytest_twisted.ensureDeferred
 async def test_an_unknown_outcome_is_repeated_only_where_the_notifier_prevents_doubles(
-    world: World, notification: Notification, channel: dict[str, Any], final: str, sends: int
+    jobs: JobsUnderTest, notification: Notification, channel: dict[str, Any], final: str, sends: int
 ) -> None:
-    world.recorder.answers = [DeliveryUnknown("the connection broke")]
-    key = await world.outbox.enqueue(notification, channel, world.context.now)
-    await rounds(world, 30)
-    assert await state(world, key) == final
-    assert len(world.recorder.sent) == sends
-    assert [given.unsure for _, _, given in world.recorder.sent] == [False, True][:sends]
+    jobs.recorder.answers = [DeliveryUnknown("the connection broke")]
+    key = await jobs.outbox.enqueue(notification, channel, jobs.context.now)
+    await rounds(jobs, 30)
+    assert await state(jobs, key) == final
+    assert len(jobs.recorder.sent) == sends
+    assert [given.unsure for _, _, given in jobs.recorder.sent] == [False, True][:sends]
 
 
 @pytest.mark.parametrize(("channel", "final", "sends"), [(ONCE, "unsure", 1), (AGAIN, "sent", 2)])
 @pytest_twisted.ensureDeferred
 async def test_a_crash_between_sending_and_writing_it_down(
-    world: World, notification: Notification, channel: dict[str, Any], final: str, sends: int
+    jobs: JobsUnderTest, notification: Notification, channel: dict[str, Any], final: str, sends: int
 ) -> None:
-    key = await world.outbox.enqueue(notification, channel, world.context.now)
-    (document,) = await world.outbox.due(world.context.now, 10)
-    claimed = await world.outbox.claim(document, world.context.now, 150)
+    key = await jobs.outbox.enqueue(notification, channel, jobs.context.now)
+    (document,) = await jobs.outbox.due(jobs.context.now, 10)
+    claimed = await jobs.outbox.claim(document, jobs.context.now, 150)
     assert claimed is not None
-    world.plugins.hook.cenergyd_notify(
+    jobs.plugins.hook.cenergyd_notify(
         notification=notification, channel=channel, attempt=attempt(), options=None
     )  # it went out, and here the daemon was killed
-    await rounds(world, 2)
-    assert len(world.recorder.sent) == 1  # its claim still holds
-    await rounds(world, 30)
-    assert await state(world, key) == final
-    assert len(world.recorder.sent) == sends
+    await rounds(jobs, 2)
+    assert len(jobs.recorder.sent) == 1  # its claim still holds
+    await rounds(jobs, 30)
+    assert await state(jobs, key) == final
+    assert len(jobs.recorder.sent) == sends
 
 
 @pytest_twisted.ensureDeferred
 async def test_an_outage_while_the_outcome_is_written_makes_no_message_unsure(
-    world: World, notification: Notification
+    jobs: JobsUnderTest, notification: Notification
 ) -> None:
-    key = await world.outbox.enqueue(notification, ONCE, world.context.now)
-    put, down = world.context.documents.put, [False]
+    key = await jobs.outbox.enqueue(notification, ONCE, jobs.context.now)
+    put, down = jobs.context.documents.put, [False]
 
     async def failing(*arguments: Any, **options: Any) -> Any:
         if down[0]:
             raise StoreUnavailable("away")
         return await put(*arguments, **options)
 
-    world.context.documents.put = failing
+    jobs.context.documents.put = failing
     waiting: Deferred[bool] = Deferred()
-    world.recorder.answers = [waiting]
-    ticking = Deferred.fromCoroutine(send_due(world.service))
-    while not world.recorder.sent:
+    jobs.recorder.answers = [waiting]
+    ticking = Deferred.fromCoroutine(send_due(jobs.service))
+    while not jobs.recorder.sent:
         await _turn()
     down[0] = True
     waiting.callback(True)
     await ticking
-    await rounds(world, 5)
-    assert await state(world, key) == "sending"
+    await rounds(jobs, 5)
+    assert await state(jobs, key) == "sending"
     down[0] = False
-    await rounds(world, 5)
-    assert await state(world, key) == "sent"
-    assert len(world.recorder.sent) == 1
+    await rounds(jobs, 5)
+    assert await state(jobs, key) == "sent"
+    assert len(jobs.recorder.sent) == 1
 
 
 async def _turn() -> None:
@@ -178,215 +178,219 @@ async def _turn() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_notifier_that_never_answers_is_left_and_its_late_answer_ignored(
-    world: World, notification: Notification
+    jobs: JobsUnderTest, notification: Notification
 ) -> None:
     never: Deferred[bool] = Deferred(lambda _: None)  # does not even react to being cancelled
-    world.recorder.answers = [never]
-    key = await world.outbox.enqueue(notification, ONCE, world.context.now)
-    ticking = Deferred.fromCoroutine(send_due(world.service))
-    while not world.recorder.sent:
+    jobs.recorder.answers = [never]
+    key = await jobs.outbox.enqueue(notification, ONCE, jobs.context.now)
+    ticking = Deferred.fromCoroutine(send_due(jobs.service))
+    while not jobs.recorder.sent:
         await _turn()
-    world.clock.advance(60)
+    jobs.clock.advance(60)
     await ticking
-    assert await state(world, key) == "unsure"
+    assert await state(jobs, key) == "unsure"
     if not never.called:
         never.callback(True)
-    await rounds(world, 3)
-    assert await state(world, key) == "unsure"
+    await rounds(jobs, 3)
+    assert await state(jobs, key) == "unsure"
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_channel_that_no_plugin_serves_is_reported(world: World, notification: Notification) -> None:
-    key = await world.outbox.enqueue(notification, {"type": "pigeon", "to": "x"}, world.context.now)
-    await send_due(world.service)
-    delivery = await world.outbox.delivery(key)
+async def test_a_channel_that_no_plugin_serves_is_reported(jobs: JobsUnderTest, notification: Notification) -> None:
+    key = await jobs.outbox.enqueue(notification, {"type": "pigeon", "to": "x"}, jobs.context.now)
+    await send_due(jobs.service)
+    delivery = await jobs.outbox.delivery(key)
     assert delivery is not None
     assert (delivery.state, delivery.error) == ("failed", "no plugin sends to channels of type pigeon")
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_failing_notifier_of_another_channel_does_not_delay_messages(
-    world: World, notification: Notification
+    jobs: JobsUnderTest, notification: Notification
 ) -> None:
     class Broken:
         @hookimpl(tryfirst=True)
         def cenergyd_notify(self, channel: dict[str, Any]) -> Any:
             return channel["room"]
 
-    world.plugins.register(Broken(), "broken")
-    key = await world.outbox.enqueue(notification, ONCE, world.context.now)
-    await send_due(world.service)
-    assert await state(world, key) == "sent"
-    lost = await world.outbox.enqueue(notification, {"type": "pigeon", "to": "x"}, world.context.now)
-    await send_due(world.service)
-    assert await state(world, lost) == "queued"  # it may have been the broken one's
+    jobs.plugins.register(Broken(), "broken")
+    key = await jobs.outbox.enqueue(notification, ONCE, jobs.context.now)
+    await send_due(jobs.service)
+    assert await state(jobs, key) == "sent"
+    lost = await jobs.outbox.enqueue(notification, {"type": "pigeon", "to": "x"}, jobs.context.now)
+    await send_due(jobs.service)
+    assert await state(jobs, lost) == "queued"  # it may have been the broken one's
 
 
 @pytest_twisted.ensureDeferred
 async def test_the_outbox_of_a_customer_is_bounded(
-    world: World, notification: Notification, monkeypatch: pytest.MonkeyPatch
+    jobs: JobsUnderTest, notification: Notification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "MAX_PER_CUSTOMER", 10)
     for n in range(15):
-        await world.outbox.enqueue(notification._replace(id=str(n)), ONCE, world.context.now)
+        await jobs.outbox.enqueue(notification._replace(id=str(n)), ONCE, jobs.context.now)
     other = notification._replace(customer_id="c2")
-    await world.outbox.enqueue(other, ONCE, world.context.now)
-    assert len(await world.outbox_documents()) == 11
+    await jobs.outbox.enqueue(other, ONCE, jobs.context.now)
+    assert len(await jobs.outbox_documents()) == 11
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_channel_of_the_customer_gets_its_own(world: World, notification: Notification) -> None:
-    customer = await world.customer({"channels": [ONCE, AGAIN]})
-    world.recorder.answers = [False]
-    assert await world.outbox.notify(notification._replace(customer_id=customer.id), world.context.now) == 2
-    assert await world.outbox.notify(notification._replace(customer_id="nobody"), world.context.now) == 0
-    await send_due(world.service)
-    assert sorted(d.state for d in await world.outbox.deliveries(customer.id)) == ["queued", "sent"]
+async def test_every_channel_of_the_customer_gets_its_own(jobs: JobsUnderTest, notification: Notification) -> None:
+    customer = await jobs.customer({"channels": [ONCE, AGAIN]})
+    jobs.recorder.answers = [False]
+    assert await jobs.outbox.notify(notification._replace(customer_id=customer.id), jobs.context.now) == 2
+    assert await jobs.outbox.notify(notification._replace(customer_id="nobody"), jobs.context.now) == 0
+    await send_due(jobs.service)
+    assert sorted(d.state for d in await jobs.outbox.deliveries(customer.id)) == ["queued", "sent"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_test_message_a_minute_goes_to_a_channel(world: World) -> None:
-    customer = await world.customer({"channels": [AGAIN]})
-    world.recorder.answers = [False]
-    await world.outbox.enqueue_test(customer, AGAIN, world.context.now)
-    await send_due(world.service)
-    (delivery,) = await world.outbox.deliveries(customer.id)
+async def test_one_test_message_a_minute_goes_to_a_channel(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer({"channels": [AGAIN]})
+    jobs.recorder.answers = [False]
+    await jobs.outbox.enqueue_test(customer, AGAIN, jobs.context.now)
+    await send_due(jobs.service)
+    (delivery,) = await jobs.outbox.deliveries(customer.id)
     assert (delivery.state, delivery.error) == ("queued", "the notifier did not accept the message")
-    world.clock.advance(60)
+    jobs.clock.advance(60)
     for channel in ({"type": "again", "to": "me", "has_secret": True}, AGAIN):
-        await world.outbox.enqueue_test(customer, channel, world.context.now)
-        await send_due(world.service)
-    assert world.recorder.sent[-1][1] == AGAIN
-    assert [d.state for d in await world.outbox.deliveries(customer.id)] == ["sent", "sent"]
-    assert world.recorder.subjects == ["Test message of the alerts of Mill"] * 3
+        await jobs.outbox.enqueue_test(customer, channel, jobs.context.now)
+        await send_due(jobs.service)
+    assert jobs.recorder.sent[-1][1] == AGAIN
+    assert [d.state for d in await jobs.outbox.deliveries(customer.id)] == ["sent", "sent"]
+    assert jobs.recorder.subjects == ["Test message of the alerts of Mill"] * 3
     with pytest.raises(InvalidField):
-        await world.outbox.enqueue_test(customer, {"type": "email", "to": "nowhere"}, world.context.now)
+        await jobs.outbox.enqueue_test(customer, {"type": "email", "to": "nowhere"}, jobs.context.now)
 
 
 @pytest_twisted.ensureDeferred
-async def test_nobody_can_flood_strangers_with_test_messages(world: World) -> None:
-    customer = await world.customer({})
+async def test_nobody_can_flood_strangers_with_test_messages(jobs: JobsUnderTest) -> None:
+    customer = await jobs.customer({})
     for n in range(20):
-        await world.outbox.enqueue_test(customer, {"type": "record", "to": str(n)}, world.context.now)
-    await world.outbox.enqueue_test(customer, {"type": "record", "to": "19"}, world.context.now)  # the same again
+        await jobs.outbox.enqueue_test(customer, {"type": "record", "to": str(n)}, jobs.context.now)
+    await jobs.outbox.enqueue_test(customer, {"type": "record", "to": "19"}, jobs.context.now)  # the same again
     with pytest.raises(Overloaded):
-        await world.outbox.enqueue_test(customer, {"type": "record", "to": "20"}, world.context.now)
-    world.clock.advance(86400)
-    await world.outbox.enqueue_test(customer, {"type": "record", "to": "20"}, world.context.now)
-    assert len(await world.outbox_documents()) == 21
+        await jobs.outbox.enqueue_test(customer, {"type": "record", "to": "20"}, jobs.context.now)
+    jobs.clock.advance(86400)
+    await jobs.outbox.enqueue_test(customer, {"type": "record", "to": "20"}, jobs.context.now)
+    assert len(await jobs.outbox_documents()) == 21
 
 
 @pytest_twisted.ensureDeferred
 async def test_the_service_sends_by_itself_and_stops_after_what_it_began(
-    world: World, notification: Notification
+    jobs: JobsUnderTest, notification: Notification
 ) -> None:
     slow: Deferred[bool] = Deferred()
-    world.recorder.answers = [slow]
-    key = await world.outbox.enqueue(notification, ONCE, world.context.now)
-    world.service.startService()
-    while not world.recorder.sent:
+    jobs.recorder.answers = [slow]
+    key = await jobs.outbox.enqueue(notification, ONCE, jobs.context.now)
+    jobs.service.startService()
+    while not jobs.recorder.sent:
         await _turn()
-    stopping = world.service.stopService()
+    stopping = jobs.service.stopService()
     assert not stopping.called
     slow.callback(True)
     await stopping
-    assert await state(world, key) == "sent"
+    assert await state(jobs, key) == "sent"
 
 
 @pytest.mark.parametrize(("channel", "left"), [(ONCE, "unsure"), (AGAIN, "queued")])
 @pytest_twisted.ensureDeferred
 async def test_sends_that_outlast_the_stop_are_cancelled(
-    world: World, notification: Notification, channel: dict[str, Any], left: str
+    jobs: JobsUnderTest, notification: Notification, channel: dict[str, Any], left: str
 ) -> None:
-    world.recorder.answers = [Deferred()]
-    key = await world.outbox.enqueue(notification, channel, world.context.now)
-    world.service.startService()
-    while not world.recorder.sent:
+    jobs.recorder.answers = [Deferred()]
+    key = await jobs.outbox.enqueue(notification, channel, jobs.context.now)
+    jobs.service.startService()
+    while not jobs.recorder.sent:
         await _turn()
-    stopping = world.service.stopService()
-    world.clock.advance(STOP_SECONDS - 1)
+    stopping = jobs.service.stopService()
+    jobs.clock.advance(STOP_SECONDS - 1)
     assert not stopping.called
-    world.clock.advance(1)
+    jobs.clock.advance(1)
     await stopping
-    assert await state(world, key) == left
-    assert world.clock.getDelayedCalls() == []
+    assert await state(jobs, key) == left
+    assert jobs.clock.getDelayedCalls() == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_dead_host_does_not_delay_the_messages_of_others(world: World, notification: Notification) -> None:
+async def test_a_dead_host_does_not_delay_the_messages_of_others(
+    jobs: JobsUnderTest, notification: Notification
+) -> None:
     # One pass sends to all others while the dead host's messages wait for their timeout.
     dead = {"type": "record", "url": "http://dead.example/"}
     for n in range(3 * CONCURRENCY):
         note = notification._replace(id=f"dead{n}", customer_id=f"c{n}")
-        await world.outbox.enqueue(note, {**dead, "to": str(n)}, world.context.now)
-    world.clock.advance(1)
+        await jobs.outbox.enqueue(note, {**dead, "to": str(n)}, jobs.context.now)
+    jobs.clock.advance(1)
     for n in range(10):
         note = notification._replace(id=f"live{n}", customer_id=f"d{n}", subject="live")
-        await world.outbox.enqueue(note, {"type": "record", "url": f"http://live{n}.example/"}, world.context.now)
-    world.recorder.answer = lambda channel: Deferred() if "dead" in channel["url"] else True
-    assert await world.service.tick() == PER_DESTINATION + 10
-    while world.recorder.subjects.count("live") < 10:
+        await jobs.outbox.enqueue(note, {"type": "record", "url": f"http://live{n}.example/"}, jobs.context.now)
+    jobs.recorder.answer = lambda channel: Deferred() if "dead" in channel["url"] else True
+    assert await jobs.service.tick() == PER_DESTINATION + 10
+    while jobs.recorder.subjects.count("live") < 10:
         await _turn()
-    assert len(world.recorder.sent) == PER_DESTINATION + 10
+    assert len(jobs.recorder.sent) == PER_DESTINATION + 10
     # Later passes do not wait for it either.
-    await world.outbox.enqueue(
-        notification._replace(id="later", customer_id="e", subject="later"), ONCE, world.context.now
+    await jobs.outbox.enqueue(
+        notification._replace(id="later", customer_id="e", subject="later"), ONCE, jobs.context.now
     )
-    await world.service.tick()
-    while "later" not in world.recorder.subjects:
+    await jobs.service.tick()
+    while "later" not in jobs.recorder.subjects:
         await _turn()
-    assert len(world.recorder.sent) == PER_DESTINATION + 11
-    world.clock.advance(SEND_TIMEOUT_SECONDS)
-    await world.service.idle()
+    assert len(jobs.recorder.sent) == PER_DESTINATION + 11
+    jobs.clock.advance(SEND_TIMEOUT_SECONDS)
+    await jobs.service.idle()
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_customer_with_many_messages_delays_nobody_else(world: World, notification: Notification) -> None:
+async def test_one_customer_with_many_messages_delays_nobody_else(
+    jobs: JobsUnderTest, notification: Notification
+) -> None:
     for n in range(2 * CONCURRENCY):
         note = notification._replace(id=f"many{n}", customer_id="many")
-        await world.outbox.enqueue(note, {"type": "record", "url": f"http://h{n}.example/"}, world.context.now)
-    await world.outbox.enqueue(notification, ONCE, world.context.now)
-    world.recorder.answer = lambda channel: Deferred() if "url" in channel else True
-    assert await world.service.tick() == PER_CUSTOMER + 1
-    while len(world.recorder.sent) < PER_CUSTOMER + 1:
+        await jobs.outbox.enqueue(note, {"type": "record", "url": f"http://h{n}.example/"}, jobs.context.now)
+    await jobs.outbox.enqueue(notification, ONCE, jobs.context.now)
+    jobs.recorder.answer = lambda channel: Deferred() if "url" in channel else True
+    assert await jobs.service.tick() == PER_CUSTOMER + 1
+    while len(jobs.recorder.sent) < PER_CUSTOMER + 1:
         await _turn()
-    world.clock.advance(SEND_TIMEOUT_SECONDS)
-    await world.service.idle()
+    jobs.clock.advance(SEND_TIMEOUT_SECONDS)
+    await jobs.service.idle()
 
 
 @pytest_twisted.ensureDeferred
 async def test_more_than_is_read_in_one_pass_hides_nobody(
-    world: World, notification: Notification, monkeypatch: pytest.MonkeyPatch
+    jobs: JobsUnderTest, notification: Notification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "DUE_LIMIT", 10)
     for n in range(20):
         note = notification._replace(id=f"dead{n}", customer_id=f"c{n}")
-        await world.outbox.enqueue(note, {"type": "record", "url": "http://dead.example/", "to": str(n)}, START - 10)
-    await world.outbox.enqueue(notification._replace(subject="live"), ONCE, START)
-    world.recorder.answer = lambda channel: Deferred() if "url" in channel else True
-    while "live" not in world.recorder.subjects:  # each look sees further ones
-        await world.service.tick()
+        await jobs.outbox.enqueue(note, {"type": "record", "url": "http://dead.example/", "to": str(n)}, START - 10)
+    await jobs.outbox.enqueue(notification._replace(subject="live"), ONCE, START)
+    jobs.recorder.answer = lambda channel: Deferred() if "url" in channel else True
+    while "live" not in jobs.recorder.subjects:  # each look sees further ones
+        await jobs.service.tick()
         await _turn()
-    world.clock.advance(SEND_TIMEOUT_SECONDS)
-    await world.service.idle()
+    jobs.clock.advance(SEND_TIMEOUT_SECONDS)
+    await jobs.service.idle()
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_place_that_becomes_free_is_used_at_once(world: World, notification: Notification) -> None:
+async def test_a_place_that_becomes_free_is_used_at_once(jobs: JobsUnderTest, notification: Notification) -> None:
     for n in range(PER_DESTINATION + 2):
-        await world.outbox.enqueue(notification._replace(id=f"n{n}", customer_id=f"c{n}"), ONCE, world.context.now)
+        await jobs.outbox.enqueue(notification._replace(id=f"n{n}", customer_id=f"c{n}"), ONCE, jobs.context.now)
     waiting: list[Deferred[bool]] = [Deferred() for _ in range(PER_DESTINATION)]
-    world.recorder.answers = list(waiting)
-    world.service.startService()
-    while len(world.recorder.sent) < PER_DESTINATION:
+    jobs.recorder.answers = list(waiting)
+    jobs.service.startService()
+    while len(jobs.recorder.sent) < PER_DESTINATION:
         await _turn()
     waiting[0].callback(True)
-    while len(world.recorder.sent) < PER_DESTINATION + 2:
+    while len(jobs.recorder.sent) < PER_DESTINATION + 2:
         await _turn()
-        world.clock.advance(0)  # not the interval: only what is to happen now
+        jobs.clock.advance(0)  # not the interval: only what is to happen now
     for answer in waiting[1:]:
         answer.callback(True)
-    await world.service.stopService()
+    await jobs.service.stopService()
 
 
 @pytest_twisted.async_yield_fixture(params=["sqlite", "mongo"])

@@ -8,11 +8,11 @@ import pytest_twisted
 from cenergyd.runtime import attempts
 from cenergyd.web.access.auth import WINDOW_SECONDS
 from cenergyd.web.api.routing import Route
-from tests.web.harness import Client, World
+from tests.web.harness import Client, WebSide
 
 
-def all_routes(world: World) -> list[Route]:
-    return [route for route in world.api._router.routes if route.operation.id != "streamEvents"]
+def all_routes(web: WebSide) -> list[Route]:
+    return [route for route in web.api._router.routes if route.operation.id != "streamEvents"]
 
 
 def filled(route: Route, customer_id: str) -> str:
@@ -32,20 +32,20 @@ async def status_of(client: Client, route: Route, customer_id: str) -> int:
     return (await client.call(route.method, filled(route, customer_id), body, headers, params=params)).status
 
 
-@pytest.mark.parametrize("world", [{"constants": {"access.auth.MAX_WRONG_TOKENS": 1000}}], indirect=True)
+@pytest.mark.parametrize("web", [{"constants": {"access.auth.MAX_WRONG_TOKENS": 1000}}], indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_every_route_for_every_caller(world: World) -> None:
-    own, customer = await world.customer(name="own", logger_serial_number="A1")
-    other, _ = await world.customer(name="other", logger_serial_number="B1")
-    routes = all_routes(world)
+async def test_every_route_for_every_caller(web: WebSide) -> None:
+    own, customer = await web.customer(name="own", logger_serial_number="A1")
+    other, _ = await web.customer(name="other", logger_serial_number="B1")
+    routes = all_routes(web)
     assert len(routes) > 20
     for route in routes:
         name = f"{route.method} {route.path}"
-        nobody = await status_of(world.anybody(), route, own.id)
-        wrong = await status_of(Client(world, "cenergyd_wrong"), route, own.id)
+        nobody = await status_of(web.anybody(), route, own.id)
+        wrong = await status_of(Client(web, "cenergyd_wrong"), route, own.id)
         mine = await status_of(customer, route, own.id)
         theirs = await status_of(customer, route, other.id)
-        operator = await status_of(world.operator, route, own.id)
+        operator = await status_of(web.operator, route, own.id)
         if route.access == "public":
             assert 401 not in (mine, operator) or route.path == "/session", name
             continue
@@ -58,14 +58,14 @@ async def test_every_route_for_every_caller(world: World) -> None:
             assert mine not in (401, 403), name
             if "{customer_id}" in route.path:
                 assert theirs == 404, name
-    assert (await world.customers.get(own.id)).name == "own"
-    assert (await world.customers.get(other.id)).name == "other"
+    assert (await web.customers.get(own.id)).name == "own"
+    assert (await web.customers.get(other.id)).name == "other"
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_customer_sees_and_changes_only_itself(world: World) -> None:
-    own, customer = await world.customer(name="own")
-    other, _ = await world.customer(name="other")
+async def test_a_customer_sees_and_changes_only_itself(web: WebSide) -> None:
+    own, customer = await web.customer(name="own")
+    other, _ = await web.customer(name="other")
     listed = (await customer.get("customers")).json
     assert [entry["id"] for entry in listed["customers"]] == [own.id]
     assert listed["next"] is None
@@ -77,20 +77,20 @@ async def test_a_customer_sees_and_changes_only_itself(world: World) -> None:
     assert unknown.json == foreign.json
     denied = await customer.patch(f"customers/{other.id}", {"name": "stolen"}, headers={"If-Match": "*"})
     assert denied.status == 404
-    assert (await world.customers.get(other.id)).name == "other"
+    assert (await web.customers.get(other.id)).name == "other"
 
 
-async def signed_in(world: World, token: str, **headers: str) -> tuple[Client, str]:
-    client = world.anybody(**headers)
+async def signed_in(web: WebSide, token: str, **headers: str) -> tuple[Client, str]:
+    client = web.anybody(**headers)
     answer = await client.post("session", {"token": token})
     assert answer.status == 200, answer.content
     return client, answer.json["csrf"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_session(world: World) -> None:
-    client = world.anybody()
-    answer = await client.post("session", {"token": world.operator_token})
+async def test_session(web: WebSide) -> None:
+    client = web.anybody()
+    answer = await client.post("session", {"token": web.operator_token})
     cookie = answer.header("Set-Cookie") or ""
     assert "HttpOnly" in cookie
     assert "SameSite=lax" in cookie
@@ -107,22 +107,22 @@ async def test_session(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_secret_is_stored(world: World) -> None:
-    client, csrf = await signed_in(world, world.operator_token)
+async def test_no_secret_is_stored(web: WebSide) -> None:
+    client, csrf = await signed_in(web, web.operator_token)
     cookie = next(iter(client.cookies.values()))
     stored = [
         (document.key, document.body)
         for kind in ("token", "session")
-        for document in await world.documents.find(kind, limit=1000)
+        for document in await web.documents.find(kind, limit=1000)
     ]
     assert len(stored) == 2
-    for secret in (world.operator_token, cookie, csrf):
+    for secret in (web.operator_token, cookie, csrf):
         assert secret not in repr(stored)
 
 
 @pytest_twisted.ensureDeferred
-async def test_csrf(world: World) -> None:
-    client, csrf = await signed_in(world, world.operator_token)
+async def test_csrf(web: WebSide) -> None:
+    client, csrf = await signed_in(web, web.operator_token)
     body = {"name": "made"}
     for headers in (
         {},
@@ -134,89 +134,89 @@ async def test_csrf(world: World) -> None:
     ):
         answer = await client.post("customers", body, headers=headers)
         assert answer.status == 403, headers
-    assert await world.customers.count() == 0
-    right = {"X-CSRF-Token": csrf, "Origin": world.url, "Sec-Fetch-Site": "same-origin"}
+    assert await web.customers.count() == 0
+    right = {"X-CSRF-Token": csrf, "Origin": web.url, "Sec-Fetch-Site": "same-origin"}
     assert (await client.post("customers", body, headers=right)).status == 201
-    _, other_csrf = await signed_in(world, world.operator_token)
+    _, other_csrf = await signed_in(web, web.operator_token)
     assert other_csrf != csrf
     assert (await client.post("customers", body, headers={"X-CSRF-Token": other_csrf})).status == 403
-    cross = await world.anybody().post("session", {"token": world.operator_token}, headers={"Origin": "http://evil"})
+    cross = await web.anybody().post("session", {"token": web.operator_token}, headers={"Origin": "http://evil"})
     assert cross.status == 403
 
 
-@pytest.mark.parametrize("world", [{"constants": {"access.auth.MAX_WRONG_TOKENS": 3}}], indirect=True)
+@pytest.mark.parametrize("web", [{"constants": {"access.auth.MAX_WRONG_TOKENS": 3}}], indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_wrong_tokens_are_slowed_and_right_ones_never(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wrong_tokens_are_slowed_and_right_ones_never(web: WebSide, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "MAX_WAIT_SECONDS", 0.5)  # every turn is too far away for a test to wait
-    began = world.clock.seconds()  # and none comes because the machine is slow
-    monkeypatch.setattr(type(world.clock), "seconds", lambda clock: began + clock.offset)
-    client, _ = await signed_in(world, world.operator_token)
-    answers = [await world.anybody().post("session", {"token": f"guess{n}"}) for n in range(5)]
+    began = web.clock.seconds()  # and none comes because the machine is slow
+    monkeypatch.setattr(type(web.clock), "seconds", lambda clock: began + clock.offset)
+    client, _ = await signed_in(web, web.operator_token)
+    answers = [await web.anybody().post("session", {"token": f"guess{n}"}) for n in range(5)]
     assert [answer.status for answer in answers] == [401, 401, 401, 429, 429]
     assert answers[-1].header("Retry-After")
-    assert (await Client(world, "cenergyd_guess").get("customers")).status == 429
+    assert (await Client(web, "cenergyd_guess").get("customers")).status == 429
     assert (await client.get("customers")).status == 200
-    assert (await Client(world, world.operator_token).get("customers")).status == 200
-    await signed_in(world, world.operator_token)
-    world.clock.offset += WINDOW_SECONDS + 1
-    assert (await Client(world, "cenergyd_guess").get("customers")).status == 401
+    assert (await Client(web, web.operator_token).get("customers")).status == 200
+    await signed_in(web, web.operator_token)
+    web.clock.offset += WINDOW_SECONDS + 1
+    assert (await Client(web, "cenergyd_guess").get("customers")).status == 401
 
 
 @pytest_twisted.ensureDeferred
-async def test_sessions_end(world: World) -> None:
-    idle, maximum = world.settings.session_idle_seconds, world.settings.session_max_seconds
-    quiet, _ = await signed_in(world, world.operator_token)
-    busy, _ = await signed_in(world, world.operator_token)
-    start = world.clock.offset
-    while world.clock.offset - start < maximum - idle:
-        world.clock.offset += idle // 2
+async def test_sessions_end(web: WebSide) -> None:
+    idle, maximum = web.settings.session_idle_seconds, web.settings.session_max_seconds
+    quiet, _ = await signed_in(web, web.operator_token)
+    busy, _ = await signed_in(web, web.operator_token)
+    start = web.clock.offset
+    while web.clock.offset - start < maximum - idle:
+        web.clock.offset += idle // 2
         assert (await busy.get("session")).status == 200
     assert (await quiet.get("session")).status == 401
-    world.clock.offset = start + maximum + 1
+    web.clock.offset = start + maximum + 1
     assert (await busy.get("session")).status == 401
 
 
 @pytest_twisted.ensureDeferred
-async def test_revoked_token_ends_sessions(world: World) -> None:
-    made = await world.operator.post("tokens", {"role": "operator", "name": "second"})
+async def test_revoked_token_ends_sessions(web: WebSide) -> None:
+    made = await web.operator.post("tokens", {"role": "operator", "name": "second"})
     assert made.status == 201
-    client, _ = await signed_in(world, made.json["token"])
-    bearer = Client(world, made.json["token"])
+    client, _ = await signed_in(web, made.json["token"])
+    bearer = Client(web, made.json["token"])
     assert (await bearer.get("session")).json["csrf"] is None
-    assert (await world.operator.delete(f"tokens/{made.json['id']}")).status == 204
+    assert (await web.operator.delete(f"tokens/{made.json['id']}")).status == 204
     assert (await client.get("session")).status == 401
     assert (await bearer.get("session")).status == 401
-    assert (await world.operator.delete(f"tokens/{made.json['id']}")).status == 404
+    assert (await web.operator.delete(f"tokens/{made.json['id']}")).status == 404
 
 
 @pytest_twisted.ensureDeferred
-async def test_expired_token(world: World) -> None:
-    made = await world.operator.post("tokens", {"role": "operator", "name": "short", "expires": world.clock.now + 100})
-    client, _ = await signed_in(world, made.json["token"])
-    world.clock.offset += 101
+async def test_expired_token(web: WebSide) -> None:
+    made = await web.operator.post("tokens", {"role": "operator", "name": "short", "expires": web.clock.now + 100})
+    client, _ = await signed_in(web, made.json["token"])
+    web.clock.offset += 101
     assert (await client.get("session")).status == 401
-    assert (await Client(world, made.json["token"]).get("session")).status == 401
+    assert (await Client(web, made.json["token"]).get("session")).status == 401
 
 
 @pytest_twisted.ensureDeferred
-async def test_removing_a_customer_revokes_its_tokens(world: World) -> None:
-    own, customer = await world.customer(name="own")
-    session, _ = await signed_in(world, customer.token or "")
-    await world.operator.delete(f"customers/{own.id}", headers={"If-Match": "*"})
+async def test_removing_a_customer_revokes_its_tokens(web: WebSide) -> None:
+    own, customer = await web.customer(name="own")
+    session, _ = await signed_in(web, customer.token or "")
+    await web.operator.delete(f"customers/{own.id}", headers={"If-Match": "*"})
     assert (await customer.get("session")).status == 401
     assert (await session.get("session")).status == 401
 
 
 @pytest_twisted.ensureDeferred
-async def test_tokens_are_listed_without_their_secret(world: World) -> None:
-    own, customer = await world.customer(name="own")
-    listed = await world.operator.get("tokens")
+async def test_tokens_are_listed_without_their_secret(web: WebSide) -> None:
+    own, customer = await web.customer(name="own")
+    listed = await web.operator.get("tokens")
     assert {entry["name"] for entry in listed.json["tokens"]} == {"the operator", "a customer"}
     assert (customer.token or "").encode() not in listed.content
-    own_tokens = (await world.operator.get("tokens", params={"customer_id": own.id})).json["tokens"]
+    own_tokens = (await web.operator.get("tokens", params={"customer_id": own.id})).json["tokens"]
     assert [entry["customer_id"] for entry in own_tokens] == [own.id]
-    first = (await world.operator.get("tokens", params={"limit": "1"})).json
-    second = (await world.operator.get("tokens", params={"limit": "1", "cursor": first["next"]})).json
+    first = (await web.operator.get("tokens", params={"limit": "1"})).json
+    second = (await web.operator.get("tokens", params={"limit": "1", "cursor": first["next"]})).json
     assert second["next"] is None
     assert first["tokens"] + second["tokens"] == listed.json["tokens"]
 
@@ -238,60 +238,60 @@ async def test_tokens_are_listed_without_their_secret(world: World) -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_wrong_tokens_are_not_made(world: World, body: dict[str, object], field: str) -> None:
-    answer = await world.operator.post("tokens", body)
+async def test_wrong_tokens_are_not_made(web: WebSide, body: dict[str, object], field: str) -> None:
+    answer = await web.operator.post("tokens", body)
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, field)
 
 
-@pytest.mark.parametrize("world", [{"sessions_per_token": 2}], indirect=True)
+@pytest.mark.parametrize("web", [{"sessions_per_token": 2}], indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_sessions_of_a_token_are_bounded(world: World) -> None:
+async def test_sessions_of_a_token_are_bounded(web: WebSide) -> None:
     clients = []
     for _ in range(4):
-        clients.append((await signed_in(world, world.operator_token))[0])
-        world.clock.offset += 1
+        clients.append((await signed_in(web, web.operator_token))[0])
+        web.clock.offset += 1
     assert [(await client.get("session")).status for client in clients] == [401, 401, 200, 200]
 
 
-@pytest.mark.parametrize("world", [{"proxies": ("127.0.0.1",)}], indirect=True)
+@pytest.mark.parametrize("web", [{"proxies": ("127.0.0.1",)}], indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_behind_a_tls_proxy(world: World) -> None:
+async def test_behind_a_tls_proxy(web: WebSide) -> None:
     proxy = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "203.0.113.9", "X_Forwarded_Host": "power.example"}
-    client = world.anybody(**proxy)
-    answer = await client.post("session", {"token": world.operator_token}, headers={"Origin": "https://power.example"})
+    client = web.anybody(**proxy)
+    answer = await client.post("session", {"token": web.operator_token}, headers={"Origin": "https://power.example"})
     cookie = answer.header("Set-Cookie") or ""
     assert cookie.startswith("__Host-cenergyd=")
     assert "; Secure" in cookie
     assert answer.header("Strict-Transport-Security") == "max-age=31536000"
     assert (await client.get("session")).status == 200
-    plain = Client(world)
+    plain = Client(web)
     plain.cookies = client.cookies
     assert (await plain.get("session")).status == 401, "a cookie of TLS is not taken without it"
 
 
 @pytest_twisted.ensureDeferred
-async def test_forwarded_headers_of_untrusted_addresses_are_ignored(world: World) -> None:
-    client = world.anybody(X_Forwarded_Proto="https")
-    answer = await client.post("session", {"token": world.operator_token})
+async def test_forwarded_headers_of_untrusted_addresses_are_ignored(web: WebSide) -> None:
+    client = web.anybody(X_Forwarded_Proto="https")
+    answer = await client.post("session", {"token": web.operator_token})
     assert "Secure" not in (answer.header("Set-Cookie") or "")
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_time_token(world: World) -> None:
-    secret, _ = await world.tokens.add("operator", "first", world.clock.now, one_time=True)
-    assert (await Client(world, secret).get("customers")).status == 401, "no bearer"
-    client, csrf = await signed_in(world, secret)
-    assert (await world.anybody().post("session", {"token": secret})).status == 401, "only once"
+async def test_one_time_token(web: WebSide) -> None:
+    secret, _ = await web.tokens.add("operator", "first", web.clock.now, one_time=True)
+    assert (await Client(web, secret).get("customers")).status == 401, "no bearer"
+    client, csrf = await signed_in(web, secret)
+    assert (await web.anybody().post("session", {"token": secret})).status == 401, "only once"
     made = await client.post("tokens", {"role": "operator", "name": "real"}, headers={"X-CSRF-Token": csrf})
     assert made.status == 201
-    assert (await Client(world, made.json["token"]).get("customers")).status == 200
+    assert (await Client(web, made.json["token"]).get("customers")).status == 200
 
 
 @pytest_twisted.ensureDeferred
-async def test_other_credentials_are_refused(world: World) -> None:
+async def test_other_credentials_are_refused(web: WebSide) -> None:
     for value in ("Basic b3BlcmF0b3I6", "Bearer", "", "Bearer " + "x" * 1000, "Bearer \xff"):
-        answer = await world.anybody().get("customers", headers={"Authorization": value})
+        answer = await web.anybody().get("customers", headers={"Authorization": value})
         assert answer.status == 401, value
         assert answer.header("WWW-Authenticate") == 'Bearer realm="cenergyd"'
     for cookie in ("cenergyd=", "cenergyd=" + "x" * 500, "cenergyd=a; cenergyd=b", "="):
-        assert (await world.anybody().get("customers", headers={"Cookie": cookie})).status == 401, cookie
+        assert (await web.anybody().get("customers", headers={"Cookie": cookie})).status == 401, cookie

@@ -8,16 +8,16 @@ import pytest
 import pytest_twisted
 
 from cenergyd.readings.model import Reading, SeriesReadings
-from tests.web.harness import Client, World
+from tests.web.harness import Client, WebSide
 
 SERIAL = "001EC6001433"
 START = 1_750_003_200
 
 
-async def a_site(world: World, serial: str = SERIAL) -> tuple[str, Client]:
-    customer, client = await world.customer(load="1", solar="2", logger_serial_number=serial)
+async def a_site(web: WebSide, serial: str = SERIAL) -> tuple[str, Client]:
+    customer, client = await web.customer(load="1", solar="2", logger_serial_number=serial)
     rows = [Reading(START + 60 * k, 2.0) for k in range(60)]
-    await world.readings.write([SeriesReadings(f"{serial}_{meter}", rows) for meter in "12"])
+    await web.readings.write([SeriesReadings(f"{serial}_{meter}", rows) for meter in "12"])
     return f"customers/{customer.id}", client
 
 
@@ -39,8 +39,8 @@ async def powers(client: Client, path: str, query: str = "") -> list[float]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_customer_voids_and_undoes(world: World) -> None:
-    path, client = await a_site(world)
+async def test_a_customer_voids_and_undoes(web: WebSide) -> None:
+    path, client = await a_site(web)
     made = await client.post(f"{path}/corrections", wanted())
     assert made.status == 201, made.content
     assert made.json["made_by"] == "customer: a customer"
@@ -52,11 +52,11 @@ async def test_a_customer_voids_and_undoes(world: World) -> None:
     assert (await client.get(f"{csv}&original=1")).content.count(b"\r\n") == 61
     summed = await client.get(f"{path}/readings?start={START}&end={START + 3600}&role=load&resolution=900")
     assert summed.json["curves"][0]["readings"] == [10, 10, 15, 15]
-    pending = await world.customers.get(path.partition("/")[2])
+    pending = await web.customers.get(path.partition("/")[2])
     assert (pending.pending_start, pending.pending_end) == (START + 600, START + 1200)
 
-    world.clock.offset = 100
-    undone = await world.operator.delete(f"{path}/corrections/{made.json['id']}")
+    web.clock.offset = 100
+    undone = await web.operator.delete(f"{path}/corrections/{made.json['id']}")
     assert undone.status == 200
     assert undone.json["undone_by"] == "operator: the operator"
     assert len(await powers(client, path)) == 60
@@ -67,8 +67,8 @@ async def test_a_customer_voids_and_undoes(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_scale_and_shift(world: World) -> None:
-    path, client = await a_site(world)
+async def test_scale_and_shift(web: WebSide) -> None:
+    path, client = await a_site(web)
     assert (await client.post(f"{path}/corrections", wanted(kind="scale", factor=-1.5))).status == 201
     assert sorted(set(await powers(client, path))) == [-3.0, 2.0]
     meets = await client.post(f"{path}/corrections", wanted(kind="shift", seconds=60))
@@ -81,13 +81,13 @@ async def test_scale_and_shift(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_curves_name_the_corrections_behind_them(world: World) -> None:
+async def test_curves_name_the_corrections_behind_them(web: WebSide) -> None:
     """Those of the meter itself, and of the meters that a computed curve is made of; none over other times, undone, or as measured."""
-    path, client = await a_site(world)
+    path, client = await a_site(web)
     void = (await client.post(f"{path}/corrections", wanted())).json
     scale = (await client.post(f"{path}/corrections", wanted(meter="2", kind="scale", factor=2))).json
     computed = [Reading(START + 60 * k, 1.0) for k in range(60)]
-    await world.readings.write([SeriesReadings(f"{SERIAL}_missing_meter", computed)])
+    await web.readings.write([SeriesReadings(f"{SERIAL}_missing_meter", computed)])
 
     async def named(role: str, start: int = START, query: str = "") -> list[list[str]]:
         found = await client.get(f"{path}/readings?start={start}&end={START + 3600}&role={role}{query}")
@@ -133,9 +133,9 @@ async def test_curves_name_the_corrections_behind_them(world: World) -> None:
 )
 @pytest_twisted.ensureDeferred
 async def test_what_cannot_be_is_a_problem_that_names_the_field(
-    world: World, given: dict[str, Any], field: str
+    web: WebSide, given: dict[str, Any], field: str
 ) -> None:
-    path, client = await a_site(world)
+    path, client = await a_site(web)
     answer = await client.post(f"{path}/corrections", wanted(**given))
     assert answer.status == 422, answer.content
     assert [error["field"] for error in answer.json["errors"]] == [field]
@@ -143,15 +143,15 @@ async def test_what_cannot_be_is_a_problem_that_names_the_field(
 
 
 @pytest_twisted.ensureDeferred
-async def test_nobody_reaches_anothers_meters(world: World) -> None:
-    path, client = await a_site(world)
-    other, thief = await a_site(world, "001EC6005678")
+async def test_nobody_reaches_anothers_meters(web: WebSide) -> None:
+    path, client = await a_site(web)
+    other, thief = await a_site(web, "001EC6005678")
     made = await client.post(f"{path}/corrections", wanted())
     assert (await thief.get(f"{path}/corrections")).status == 404
     assert (await thief.post(f"{path}/corrections", wanted())).status == 404
     assert (await thief.delete(f"{path}/corrections/{made.json['id']}")).status == 404
     assert (await thief.delete(f"{other}/corrections/{made.json['id']}")).status == 404
     assert (await thief.post(f"{other}/corrections", wanted(logger_serial_number=SERIAL))).status == 422
-    assert (await world.anybody().get(f"{path}/corrections")).status == 401
+    assert (await web.anybody().get(f"{path}/corrections")).status == 401
     assert (await thief.get(f"{other}/corrections")).json == {"corrections": []}
     assert len(await powers(client, path)) == 50

@@ -7,7 +7,7 @@ import pytest_twisted
 
 from cenergyd.customers.place import Place
 from cenergyd.jobs.site_state.sun import place_of
-from tests.web.harness import World
+from tests.web.harness import WebSide
 
 SERIAL = "001EC6001433"
 FULL = {
@@ -22,8 +22,8 @@ FULL = {
 
 
 @pytest_twisted.ensureDeferred
-async def test_create_read_change_remove(world: World) -> None:
-    operator = world.operator
+async def test_create_read_change_remove(web: WebSide) -> None:
+    operator = web.operator
     made = await operator.post("customers", FULL)
     assert made.status == 201
     one = f"customers/{made.json['id']}"
@@ -56,86 +56,86 @@ async def test_create_read_change_remove(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_settings_have_exactly_their_fields_and_never_the_password(world: World) -> None:
-    made = await world.operator.post("customers", FULL)
+async def test_settings_have_exactly_their_fields_and_never_the_password(web: WebSide) -> None:
+    made = await web.operator.post("customers", FULL)
     path = f"customers/{made.json['id']}/settings"
-    read = await world.operator.get(path)
+    read = await web.operator.get(path)
     assert set(read.json) == {
         "facility", "load", "solar", "logger_serial_number", "logger_password_set", "name", "time_zone",
         "latitude", "longitude",
     }  # fmt: skip
-    stored = await world.customers.get(made.json["id"])
+    stored = await web.customers.get(made.json["id"])
     assert stored.logger_password.startswith("$argon2id$")
-    for answer in (made, read, await world.operator.get("customers"), await world.operator.get("overview")):
+    for answer in (made, read, await web.operator.get("customers"), await web.operator.get("overview")):
         assert b"s3cret" not in answer.content
         assert b"argon2" not in answer.content
 
 
 @pytest_twisted.ensureDeferred
-async def test_put_empties_what_is_not_sent_but_keeps_the_password(world: World) -> None:
-    made = await world.operator.post("customers", FULL)
+async def test_put_empties_what_is_not_sent_but_keeps_the_password(web: WebSide) -> None:
+    made = await web.operator.post("customers", FULL)
     path = f"customers/{made.json['id']}/settings"
-    put = await world.operator.put(path, {"facility": "9"}, headers={"If-Match": made.etag})
+    put = await web.operator.put(path, {"facility": "9"}, headers={"If-Match": made.etag})
     assert put.json == {
         "facility": "9", "load": "", "solar": "", "logger_serial_number": "", "logger_password_set": True,
         "name": "", "time_zone": "UTC", "latitude": None, "longitude": None,
     }  # fmt: skip
-    cleared = await world.operator.patch(path, {"logger_password": None}, headers={"If-Match": put.etag})
+    cleared = await web.operator.patch(path, {"logger_password": None}, headers={"If-Match": put.etag})
     assert cleared.json["logger_password_set"] is False
 
 
 @pytest_twisted.ensureDeferred
-async def test_where_the_site_is(world: World) -> None:
-    made = await world.operator.post("customers", {**FULL, "latitude": 39.7392, "longitude": -104.9903})
+async def test_where_the_site_is(web: WebSide) -> None:
+    made = await web.operator.post("customers", {**FULL, "latitude": 39.7392, "longitude": -104.9903})
     assert (made.json["latitude"], made.json["longitude"]) == (39.7392, -104.9903)
     path = f"customers/{made.json['id']}/settings"
-    moved = await world.operator.patch(path, {"latitude": 40}, headers={"If-Match": "*"})
+    moved = await web.operator.patch(path, {"latitude": 40}, headers={"If-Match": "*"})
     assert (moved.json["latitude"], moved.json["longitude"]) == (40.0, -104.9903)
-    stored = await world.customers.get(made.json["id"])
+    stored = await web.customers.get(made.json["id"])
     assert place_of(stored) == Place(40.0, -104.9903)
     for wrong in ({"latitude": 91}, {"longitude": "east"}, {"latitude": None}):
-        answer = await world.operator.patch(path, wrong, headers={"If-Match": "*"})
+        answer = await web.operator.patch(path, wrong, headers={"If-Match": "*"})
         assert (answer.status, [each["field"] for each in answer.json["errors"]]) == (422, list(wrong))
-    none = await world.operator.patch(path, {"latitude": None, "longitude": None}, headers={"If-Match": "*"})
+    none = await web.operator.patch(path, {"latitude": None, "longitude": None}, headers={"If-Match": "*"})
     assert (none.json["latitude"], none.json["longitude"]) == (None, None)
-    assert place_of(await world.customers.get(made.json["id"])) != Place(40.0, -104.9903)
-    again = await world.operator.post("customers", {"name": "Without", "latitude": None, "longitude": None})
+    assert place_of(await web.customers.get(made.json["id"])) != Place(40.0, -104.9903)
+    again = await web.operator.post("customers", {"name": "Without", "latitude": None, "longitude": None})
     assert again.status == 201
 
 
 @pytest_twisted.ensureDeferred
-async def test_two_editors(world: World) -> None:
-    made = await world.operator.post("customers", FULL)
+async def test_two_editors(web: WebSide) -> None:
+    made = await web.operator.post("customers", FULL)
     path = f"customers/{made.json['id']}/settings"
-    first = await world.operator.patch(path, {"name": "first"}, headers={"If-Match": made.etag})
+    first = await web.operator.patch(path, {"name": "first"}, headers={"If-Match": made.etag})
     assert first.status == 200
-    for change in (world.operator.patch, world.operator.put):
+    for change in (web.operator.patch, web.operator.put):
         second = await change(path, {"name": "second"}, headers={"If-Match": made.etag})
         assert (second.status, second.json["code"]) == (412, "conflict")
-    late = await world.operator.delete(f"customers/{made.json['id']}", headers={"If-Match": made.etag})
+    late = await web.operator.delete(f"customers/{made.json['id']}", headers={"If-Match": made.etag})
     assert late.status == 412
-    assert (await world.operator.get(path)).json["name"] == "first"
-    forced = await world.operator.patch(path, {"name": "forced"}, headers={"If-Match": "*"})
+    assert (await web.operator.get(path)).json["name"] == "first"
+    forced = await web.operator.patch(path, {"name": "forced"}, headers={"If-Match": "*"})
     assert forced.json["name"] == "forced"
 
 
 @pytest_twisted.ensureDeferred
-async def test_changes_need_if_match(world: World) -> None:
-    made = await world.operator.post("customers", FULL)
+async def test_changes_need_if_match(web: WebSide) -> None:
+    made = await web.operator.post("customers", FULL)
     one = f"customers/{made.json['id']}"
     for answer in (
-        await world.operator.patch(one, {"name": "x"}),
-        await world.operator.put(f"{one}/settings", {"name": "x"}),
-        await world.operator.delete(one),
+        await web.operator.patch(one, {"name": "x"}),
+        await web.operator.put(f"{one}/settings", {"name": "x"}),
+        await web.operator.delete(one),
     ):
         assert (answer.status, answer.json["code"]) == (428, "if_match_needed")
-    assert (await world.operator.get(one)).json["name"] == FULL["name"]
+    assert (await web.operator.get(one)).json["name"] == FULL["name"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_not_modified(world: World) -> None:
-    made = await world.operator.post("customers", FULL)
-    again = await world.operator.get(f"customers/{made.json['id']}", headers={"If-None-Match": made.etag})
+async def test_not_modified(web: WebSide) -> None:
+    made = await web.operator.post("customers", FULL)
+    again = await web.operator.get(f"customers/{made.json['id']}", headers={"If-None-Match": made.etag})
     assert (again.status, again.content, again.etag) == (304, b"", made.etag)
 
 
@@ -159,75 +159,75 @@ async def test_not_modified(world: World) -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_faults_name_the_field(world: World, field: str, value: object) -> None:
-    answer = await world.operator.post("customers", {"name": "ok", field: value})
+async def test_faults_name_the_field(web: WebSide, field: str, value: object) -> None:
+    answer = await web.operator.post("customers", {"name": "ok", field: value})
     assert answer.status == 422
     assert answer.header("Content-Type") == "application/problem+json"
     assert [error["field"] for error in answer.json["errors"]] == [field]
     assert answer.json["status"] == 422
-    assert await world.customers.count() == 0
+    assert await web.customers.count() == 0
 
 
 @pytest_twisted.ensureDeferred
-async def test_half_a_character_is_no_json(world: World) -> None:
-    answer = await world.operator.post("customers", {"name": "ok", "logger_password": "\ud800"})
+async def test_half_a_character_is_no_json(web: WebSide) -> None:
+    answer = await web.operator.post("customers", {"name": "ok", "logger_password": "\ud800"})
     assert (answer.status, answer.json["code"]) == (400, "not_json")
     assert "an unpaired surrogate" in answer.json["detail"]
-    assert await world.customers.count() == 0
+    assert await web.customers.count() == 0
 
 
 @pytest_twisted.ensureDeferred
-async def test_all_faults_at_once(world: World) -> None:
-    answer = await world.operator.post("customers", {"facility": "x", "time_zone": "y", "nonsense": 1})
+async def test_all_faults_at_once(web: WebSide) -> None:
+    answer = await web.operator.post("customers", {"facility": "x", "time_zone": "y", "nonsense": 1})
     assert {error["field"] for error in answer.json["errors"]} == {"facility", "time_zone", "nonsense"}
 
 
 @pytest_twisted.ensureDeferred
-async def test_serial_taken_and_problems(world: World) -> None:
-    await world.operator.post("customers", FULL)
-    taken = await world.operator.post("customers", {**FULL, "name": "second"})
+async def test_serial_taken_and_problems(web: WebSide) -> None:
+    await web.operator.post("customers", FULL)
+    taken = await web.operator.post("customers", {**FULL, "name": "second"})
     assert (taken.status, taken.json["errors"][0]["field"]) == (422, "logger_serial_number")
-    twice = await world.operator.post("customers", {"facility": "1", "load": "1"})
+    twice = await web.operator.post("customers", {"facility": "1", "load": "1"})
     assert {(problem["field"], problem["code"]) for problem in twice.json["problems"]} == {
         ("logger_serial_number", "no_logger"),
         ("logger_password", "no_password"),
         ("facility", "same_meter"),
         ("load", "same_meter"),
     }
-    empty = await world.operator.post("customers", {"facility": "1"})
+    empty = await web.operator.post("customers", {"facility": "1"})
     assert [p["field"] for p in empty.json["problems"] if p["code"] == "two_empty"] == ["load", "solar"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_pages_and_search(world: World) -> None:
-    ids = [(await world.operator.post("customers", {"name": f"Site {n}"})).json["id"] for n in range(5)]
+async def test_pages_and_search(web: WebSide) -> None:
+    ids = [(await web.operator.post("customers", {"name": f"Site {n}"})).json["id"] for n in range(5)]
     seen: list[str] = []
     cursor = None
     while True:
         query = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
-        page = (await world.operator.get("customers", params=query)).json
+        page = (await web.operator.get("customers", params=query)).json
         assert len(page["customers"]) <= 2
         seen += [customer["id"] for customer in page["customers"]]
         cursor = page["next"]
         if cursor is None:
             break
     assert seen == sorted(ids)
-    found = (await world.operator.get("customers", params={"search": "site 3"})).json["customers"]
+    found = (await web.operator.get("customers", params={"search": "site 3"})).json["customers"]
     assert [customer["name"] for customer in found] == ["Site 3"]
     for query in ({"limit": "0"}, {"limit": "x"}, {"limit": "1001"}, {"search": "x" * 101}):
-        answer = await world.operator.get("customers", params=query)
+        answer = await web.operator.get("customers", params=query)
         assert (answer.status, answer.json["errors"][0]["field"]) == (422, next(iter(query)))
 
 
 @pytest_twisted.ensureDeferred
-async def test_changes_are_reported(world: World) -> None:
-    made = await world.operator.post("customers", FULL)
+async def test_changes_are_reported(web: WebSide) -> None:
+    made = await web.operator.post("customers", FULL)
     one = f"customers/{made.json['id']}"
-    changed = await world.operator.patch(one, {"logger_serial_number": "B2"}, headers={"If-Match": made.etag})
-    await world.operator.delete(one, headers={"If-Match": changed.etag})
+    changed = await web.operator.patch(one, {"logger_serial_number": "B2"}, headers={"If-Match": made.etag})
+    await web.operator.delete(one, headers={"If-Match": changed.etag})
     serials = [
         (old.logger_serial_number if old else None, new.logger_serial_number if new else None)
-        for old, new in world.changes
+        for old, new in web.changes
     ]
     assert serials == [(None, SERIAL), (SERIAL, "B2"), ("B2", None)]
 
@@ -249,35 +249,35 @@ async def test_changes_are_reported(world: World) -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_bodies_that_are_none(world: World, data: bytes, media_type: str | None, status: int, code: str) -> None:
+async def test_bodies_that_are_none(web: WebSide, data: bytes, media_type: str | None, status: int, code: str) -> None:
     headers = {"Content-Type": media_type} if media_type else {}
-    answer = await world.operator.call("POST", "customers", data=data, headers=headers)
+    answer = await web.operator.call("POST", "customers", data=data, headers=headers)
     assert (answer.status, answer.json["code"]) == (status, code)
 
 
 @pytest_twisted.ensureDeferred
-async def test_wrong_methods_and_paths(world: World) -> None:
-    answer = await world.operator.call("DELETE", "customers")
+async def test_wrong_methods_and_paths(web: WebSide) -> None:
+    answer = await web.operator.call("DELETE", "customers")
     assert (answer.status, answer.header("Allow")) == (405, "GET, HEAD, POST")
     for path in ("nothing", "customers/", "customers//settings", "", "customers/a/b/c"):
-        missing = await world.operator.get(path)
+        missing = await web.operator.get(path)
         assert (missing.status, missing.header("Content-Type")) == (404, "application/problem+json"), path
     for path in ("%ff", "customers/%ff%fe"):
-        bad = await world.operator.get(path)
+        bad = await web.operator.get(path)
         assert (bad.status, bad.header("X-Content-Type-Options")) == (400, "nosniff"), path
     for host in ("x" * 64, "..", "\udcff"):
-        bad = await world.operator.get("customers", headers={"Host": host.encode("utf-8", "surrogateescape")})
+        bad = await web.operator.get("customers", headers={"Host": host.encode("utf-8", "surrogateescape")})
         assert bad.status == 400, host
-    head = await world.operator.call("HEAD", "customers")
+    head = await web.operator.call("HEAD", "customers")
     assert (head.status, head.content) == (200, b"")
 
 
 @pytest_twisted.ensureDeferred
-async def test_security_headers_are_on_everything(world: World) -> None:
+async def test_security_headers_are_on_everything(web: WebSide) -> None:
     for answer in (
-        await world.operator.get("customers"),
-        await world.anybody().get("customers"),
-        await world.anybody().get("x"),
+        await web.operator.get("customers"),
+        await web.anybody().get("customers"),
+        await web.anybody().get("x"),
     ):
         assert answer.header("X-Content-Type-Options") == "nosniff"
         assert "default-src 'none'" in (answer.header("Content-Security-Policy") or "")
@@ -287,24 +287,24 @@ async def test_security_headers_are_on_everything(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_store_that_is_down(world: World) -> None:
-    made = await world.operator.post("customers", FULL)
-    await world.readings.close()
+async def test_a_store_that_is_down(web: WebSide) -> None:
+    made = await web.operator.post("customers", FULL)
+    await web.readings.close()
 
     async def down(*args: object, **more: object) -> None:
         from cenergyd.errors import StoreUnavailable
 
         raise StoreUnavailable("mongodb://user:secret@host refused")
 
-    world.customers.get = down
-    answer = await world.operator.get(f"customers/{made.json['id']}")
+    web.customers.get = down
+    answer = await web.operator.get(f"customers/{made.json['id']}")
     assert (answer.status, answer.json["code"], answer.header("Retry-After")) == (503, "store_unavailable", "5")
     assert b"secret" not in answer.content
 
     async def broken(*args: object, **more: object) -> None:
         raise ZeroDivisionError("secret inside")
 
-    world.customers.get = broken
-    answer = await world.operator.get(f"customers/{made.json['id']}")
+    web.customers.get = broken
+    answer = await web.operator.get(f"customers/{made.json['id']}")
     assert (answer.status, answer.json["code"]) == (500, "internal_error")
     assert b"secret" not in answer.content

@@ -18,7 +18,7 @@ from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.web.access.sessions import Sessions
 from cenergyd.web.access.tokens import Tokens
 from cenergyd.web.api import live
-from tests.web.harness import Client, World
+from tests.web.harness import Client, WebSide
 
 SERIAL = "A1"
 TIME = 1_750_000_000
@@ -55,11 +55,11 @@ class Stream(Protocol):
                 return data
 
 
-async def opened(world: World, client: Client, customer: Customer) -> Stream:
-    url = f"{world.url}/api/v1/customers/{customer.id}/events".encode()
+async def opened(web: WebSide, client: Client, customer: Customer) -> Stream:
+    url = f"{web.url}/api/v1/customers/{customer.id}/events".encode()
     cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
     credentials = {"Authorization": [f"Bearer {client.token}"]} if client.token else {"Cookie": [cookie]}
-    response = await world.agent.request(b"GET", url, Headers(credentials))
+    response = await web.agent.request(b"GET", url, Headers(credentials))
     assert response.code == 200
     assert response.headers.getRawHeaders("Content-Type") == ["text/event-stream"]
     stream = Stream()
@@ -75,29 +75,29 @@ async def eventually(condition: Any) -> None:
     raise AssertionError("did not happen")
 
 
-def views(world: World) -> Any:
-    return world.api.live_views
+def views(web: WebSide) -> Any:
+    return web.api.live_views
 
 
-async def site(world: World) -> tuple[Customer, Client]:
-    return await world.customer(name="x", facility="1", solar="2", logger_serial_number=SERIAL)
+async def site(web: WebSide) -> tuple[Customer, Client]:
+    return await web.customer(name="x", facility="1", solar="2", logger_serial_number=SERIAL)
 
 
 @pytest_twisted.ensureDeferred
-async def test_new_readings_come_by_polling(world: World) -> None:
-    customer, client = await site(world)
-    await world.readings.write([SeriesReadings("A1_1", [Reading(TIME, P=1.0)])])
-    stream = await opened(world, client, customer)
+async def test_new_readings_come_by_polling(web: WebSide) -> None:
+    customer, client = await site(web)
+    await web.readings.write([SeriesReadings("A1_1", [Reading(TIME, P=1.0)])])
+    stream = await opened(web, client, customer)
     latest = await stream.next("latest")
     assert latest["roles"]["utility"]["P"] == 1.0
     assert latest["roles"]["load"] is None
     assert (await stream.next("status"))["derivation"]["state"] == "no_data"
-    await world.readings.write([SeriesReadings("A1_1", [Reading(TIME + 60 * n, P=1.0 + n) for n in range(1, 4)])])
+    await web.readings.write([SeriesReadings("A1_1", [Reading(TIME + 60 * n, P=1.0 + n) for n in range(1, 4)])])
     fresh = await stream.next("readings")
     assert [(reading["time"], reading["P"]) for reading in fresh["utility"]] == [
         (TIME + 60, 2.0), (TIME + 120, 3.0), (TIME + 180, 4.0),
     ]  # fmt: skip
-    await world.readings.write([SeriesReadings("A1_missing_meter", [Reading(TIME, P=9.0, estimated=True)])])
+    await web.readings.write([SeriesReadings("A1_missing_meter", [Reading(TIME, P=9.0, estimated=True)])])
     fresh = await stream.next("readings")
     assert set(fresh) == {"load"}
     assert fresh["load"][0]["computed"] is True
@@ -105,24 +105,24 @@ async def test_new_readings_come_by_polling(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_feed_is_quicker_than_polling(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_feed_is_quicker_than_polling(web: WebSide, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "POLL_SECONDS", 300)
-    customer, client = await site(world)
-    stream = await opened(world, client, customer)
+    customer, client = await site(web)
+    stream = await opened(web, client, customer)
     await stream.next("status")
-    await world.readings.write([SeriesReadings("A1_1", [Reading(TIME, P=1.0)])])
-    world.feed.publish("somebody else")
-    world.feed.publish(customer.id)
+    await web.readings.write([SeriesReadings("A1_1", [Reading(TIME, P=1.0)])])
+    web.feed.publish("somebody else")
+    web.feed.publish(customer.id)
     assert (await stream.next("readings"))["utility"][0]["P"] == 1.0
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_change_of_settings_moves_the_view(world: World) -> None:
-    customer, client = await site(world)
-    await world.readings.write([SeriesReadings("A1_5", [Reading(TIME, P=5.0)])])
-    stream = await opened(world, client, customer)
+async def test_a_change_of_settings_moves_the_view(web: WebSide) -> None:
+    customer, client = await site(web)
+    await web.readings.write([SeriesReadings("A1_5", [Reading(TIME, P=5.0)])])
+    stream = await opened(web, client, customer)
     await stream.next("status")
-    await world.customers.update(customer.id, {"load": "5"})
+    await web.customers.update(customer.id, {"load": "5"})
     settings = await stream.next("settings")
     assert settings["series"]["load"] == "A1_5"
     assert settings["missing_role"] is None
@@ -130,12 +130,12 @@ async def test_a_change_of_settings_moves_the_view(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_long_backlog_comes_in_pieces(world: World) -> None:
-    customer, client = await site(world)
-    await world.readings.write([SeriesReadings("A1_1", [Reading(TIME, P=0.0)])])
-    stream = await opened(world, client, customer)
+async def test_a_long_backlog_comes_in_pieces(web: WebSide) -> None:
+    customer, client = await site(web)
+    await web.readings.write([SeriesReadings("A1_1", [Reading(TIME, P=0.0)])])
+    stream = await opened(web, client, customer)
     await stream.next("status")
-    await world.readings.write([SeriesReadings("A1_1", [Reading(TIME + n, P=float(n)) for n in range(1, 1201)])])
+    await web.readings.write([SeriesReadings("A1_1", [Reading(TIME + n, P=float(n)) for n in range(1, 1201)])])
     times: list[int] = []
     while len(times) < 1200:
         fresh = (await stream.next("readings"))["utility"]
@@ -145,91 +145,91 @@ async def test_a_long_backlog_comes_in_pieces(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_closed_views_release_everything(world: World) -> None:
-    customer, client = await site(world)
-    first, second = await opened(world, client, customer), await opened(world, client, customer)
+async def test_closed_views_release_everything(web: WebSide) -> None:
+    customer, client = await site(web)
+    first, second = await opened(web, client, customer), await opened(web, client, customer)
     await second.next("status")
-    assert len(views(world)) == 2
+    assert len(views(web)) == 2
     first.leave()
-    await eventually(lambda: len(views(world)) == 1)
+    await eventually(lambda: len(views(web)) == 1)
     second.leave()
-    await eventually(lambda: len(views(world)) == 0)
-    assert not views(world)._customers
+    await eventually(lambda: len(views(web)) == 0)
+    assert not views(web)._customers
 
 
 @pytest_twisted.ensureDeferred
-async def test_ends_with_the_customer_and_with_the_daemon(world: World) -> None:
-    customer, client = await site(world)
-    stream = await opened(world, client, customer)
+async def test_ends_with_the_customer_and_with_the_daemon(web: WebSide) -> None:
+    customer, client = await site(web)
+    stream = await opened(web, client, customer)
     await stream.next("status")
-    await world.customers.remove(customer.id)
+    await web.customers.remove(customer.id)
     await stream.ended.addTimeout(WAIT, reactor)
-    other, other_client = await world.customer(name="y")
-    stream = await opened(world, other_client, other)
+    other, other_client = await web.customer(name="y")
+    stream = await opened(web, other_client, other)
     await stream.next("status")
-    world.api.close()
+    web.api.close()
     await stream.ended.addTimeout(WAIT, reactor)
-    assert len(views(world)) == 0
+    assert len(views(web)) == 0
 
 
-@pytest.mark.parametrize("world", [{"constants": {"api.live.MAX_STREAMS": 3}}], indirect=True)
+@pytest.mark.parametrize("web", [{"constants": {"api.live.MAX_STREAMS": 3}}], indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_views_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_views_are_bounded(web: WebSide, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "STREAMS_PER_CLIENT", 2)
-    customer, client = await site(world)
-    streams = [await opened(world, client, customer) for _ in range(2)]
+    customer, client = await site(web)
+    streams = [await opened(web, client, customer) for _ in range(2)]
     third = await client.get(f"customers/{customer.id}/events")
     assert (third.status, third.json["code"]) == (429, "too_many_streams")
-    streams.append(await opened(world, world.operator, customer))
-    fourth = await world.operator.get(f"customers/{customer.id}/events")
+    streams.append(await opened(web, web.operator, customer))
+    fourth = await web.operator.get(f"customers/{customer.id}/events")
     assert (fourth.status, fourth.json["code"]) == (503, "overloaded")
     streams[0].leave()
-    await eventually(lambda: len(views(world)) == 2)
-    await opened(world, client, customer)
+    await eventually(lambda: len(views(web)) == 2)
+    await opened(web, client, customer)
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_may_read(world: World) -> None:
-    customer, _ = await site(world)
-    _, other = await world.customer(name="y")
+async def test_who_may_read(web: WebSide) -> None:
+    customer, _ = await site(web)
+    _, other = await web.customer(name="y")
     assert (await other.get(f"customers/{customer.id}/events")).status == 404
-    assert (await world.anybody().get(f"customers/{customer.id}/events")).status == 401
-    assert (await world.operator.get("customers/unknown/events")).status == 404
-    head = await world.operator.call("HEAD", f"customers/{customer.id}/events")
-    assert (head.status, len(views(world))) == (200, 0)
+    assert (await web.anybody().get(f"customers/{customer.id}/events")).status == 401
+    assert (await web.operator.get("customers/unknown/events")).status == 404
+    head = await web.operator.call("HEAD", f"customers/{customer.id}/events")
+    assert (head.status, len(views(web))) == (200, 0)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_token_that_is_revoked_takes_its_views_along_and_those_of_its_sessions(world: World) -> None:
-    customer, client = await site(world)
-    stream = await opened(world, client, customer)
-    browser = world.anybody()
+async def test_a_token_that_is_revoked_takes_its_views_along_and_those_of_its_sessions(web: WebSide) -> None:
+    customer, client = await site(web)
+    stream = await opened(web, client, customer)
+    browser = web.anybody()
     assert (await browser.post("session", {"token": client.token})).status == 200
-    of_session = await opened(world, browser, customer)
-    (token,) = (await world.operator.get(f"tokens?customer_id={customer.id}")).json["tokens"]
-    assert (await world.operator.delete(f"tokens/{token['id']}")).status == 204
+    of_session = await opened(web, browser, customer)
+    (token,) = (await web.operator.get(f"tokens?customer_id={customer.id}")).json["tokens"]
+    assert (await web.operator.delete(f"tokens/{token['id']}")).status == 204
     await stream.ended.addTimeout(WAIT, reactor)
     await of_session.ended.addTimeout(WAIT, reactor)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_session_that_another_daemon_ends_takes_its_views_along(world: World) -> None:
-    customer, client = await site(world)
-    browser = world.anybody()
+async def test_a_session_that_another_daemon_ends_takes_its_views_along(web: WebSide) -> None:
+    customer, client = await site(web)
+    browser = web.anybody()
     assert (await browser.post("session", {"token": client.token})).status == 200
-    stream = await opened(world, browser, customer)
-    other = Sessions(world.documents, Tokens(world.documents), idle_seconds=1000, max_seconds=10000)
-    (session,) = await other.page(world.clock.now)
+    stream = await opened(web, browser, customer)
+    other = Sessions(web.documents, Tokens(web.documents), idle_seconds=1000, max_seconds=10000)
+    (session,) = await other.page(web.clock.now)
     assert await other.end(session.id)
     await stream.ended.addTimeout(WAIT, reactor)
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_address_cannot_take_every_view(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_address_cannot_take_every_view(web: WebSide, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "STREAMS_PER_ADDRESS", 2)
-    customer, client = await site(world)
-    await opened(world, client, customer)
-    await opened(world, world.operator, customer)
-    _, other = await world.customer(name="other")
+    customer, client = await site(web)
+    await opened(web, client, customer)
+    await opened(web, web.operator, customer)
+    _, other = await web.customer(name="other")
     (found,) = (await other.get("customers")).json["customers"]
     assert (await other.get(f"customers/{found['id']}/events")).status == 429

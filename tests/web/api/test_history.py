@@ -9,15 +9,15 @@ from cenergyd.acquisuite.resolve import MeterFacts, Resolution
 from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeters, Unread
 from cenergyd.readings.model import Reading, SeriesReadings
-from tests.web.harness import World
+from tests.web.harness import WebSide
 
 SERIAL = "001EC6001433"
 START = 1_750_000_200
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_meter_changes_at_a_time_and_history_keeps_its_meaning(world: World) -> None:
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+async def test_a_meter_changes_at_a_time_and_history_keeps_its_meaning(web: WebSide) -> None:
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
     path = f"customers/{customer.id}/meters"
     change = {"effective_from": START, "solar": "3", "reversed": ["solar"]}
     done = await client.post(path, change, headers={"If-Match": f'"{customer.etag}"'})
@@ -37,8 +37,8 @@ async def test_a_meter_changes_at_a_time_and_history_keeps_its_meaning(world: Wo
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_role_becomes_a_sum_of_meters(world: World) -> None:
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+async def test_a_role_becomes_a_sum_of_meters(web: WebSide) -> None:
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
     path = f"customers/{customer.id}/meters"
     wrong = await client.post(path, {"solar": "2+"}, headers={"If-Match": "*"})
     assert wrong.status == 422
@@ -52,9 +52,9 @@ async def test_a_role_becomes_a_sum_of_meters(world: World) -> None:
         (START, "2+4*0.5", "load"),
     ]
     series = f"{SERIAL}_solar_sum"
-    await world.readings.write([SeriesReadings(f"{SERIAL}_2", [Reading(START - 60, P=7.0), Reading(START, P=1.0)])])
-    await world.readings.write([SeriesReadings(f"{SERIAL}_4", [Reading(START + 1, P=4.0)])])
-    await world.readings.write([SeriesReadings(series, [Reading(START, P=3.0)])])
+    await web.readings.write([SeriesReadings(f"{SERIAL}_2", [Reading(START - 60, P=7.0), Reading(START, P=1.0)])])
+    await web.readings.write([SeriesReadings(f"{SERIAL}_4", [Reading(START + 1, P=4.0)])])
+    await web.readings.write([SeriesReadings(series, [Reading(START, P=3.0)])])
     answer = await client.get(f"customers/{customer.id}/explain?start={START}&end={START + 120}")
     points = [item for item in answer.json["minutes"] if item["series"] == series]
     assert [item["why"] for item in points] == ["computed", "no_readings"]
@@ -70,9 +70,9 @@ async def test_a_role_becomes_a_sum_of_meters(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_explains_points_and_gaps(world: World) -> None:
-    customer, client = await world.customer(load="1", solar="2", logger_serial_number=SERIAL)
-    await world.readings.write(
+async def test_explains_points_and_gaps(web: WebSide) -> None:
+    customer, client = await web.customer(load="1", solar="2", logger_serial_number=SERIAL)
+    await web.readings.write(
         [
             SeriesReadings(f"{SERIAL}_1", [Reading(START, P=3.0), Reading(START + 60, P=3.0)]),
             SeriesReadings(f"{SERIAL}_2", [Reading(START, P=1.0)]),
@@ -87,22 +87,22 @@ async def test_explains_points_and_gaps(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_backfill_is_for_operators_and_marks_the_range(world: World) -> None:
-    customer, client = await world.customer(load="1", solar="2", logger_serial_number=SERIAL)
+async def test_backfill_is_for_operators_and_marks_the_range(web: WebSide) -> None:
+    customer, client = await web.customer(load="1", solar="2", logger_serial_number=SERIAL)
     path = f"customers/{customer.id}/backfill"
     assert (await client.post(path, {"start": START, "end": START + 60})).status == 403
-    assert (await world.operator.post(path, {"start": START, "end": START})).status == 422
-    assert (await world.operator.post(path, {"start": START, "end": START + 60})).status == 202
-    marked = await world.customers.get(customer.id)
+    assert (await web.operator.post(path, {"start": START, "end": START})).status == 422
+    assert (await web.operator.post(path, {"start": START, "end": START + 60})).status == 202
+    marked = await web.customers.get(customer.id)
     assert (marked.pending_start, marked.pending_end) == (START, START + 60)
 
 
 @pytest_twisted.ensureDeferred
-async def test_config_files_are_redacted_compared_and_queued(world: World) -> None:
+async def test_config_files_are_redacted_compared_and_queued(web: WebSide) -> None:
     name = "loggerconfig.ini"
     for text in (b"ADMINPASSWORD=swordfish\nLOOPNAME=one\n", b"ADMINPASSWORD=hunter2\nLOOPNAME=two\n"):
-        await world.archive.store(SERIAL, ConfigFileUpload(name=name, content=text, file_time=START))
-    operator, base = world.operator, f"loggers/{SERIAL}/configs"
+        await web.archive.store(SERIAL, ConfigFileUpload(name=name, content=text, file_time=START))
+    operator, base = web.operator, f"loggers/{SERIAL}/configs"
     (file,) = (await operator.get(base)).json["files"]
     assert (file["name"], file["number"]) == (name, 2)
     versions = (await operator.get(f"{base}/versions", params={"name": name})).json["versions"]
@@ -114,18 +114,18 @@ async def test_config_files_are_redacted_compared_and_queued(world: World) -> No
     assert b"swordfish" not in text.content + diff.content
     assert b"hunter2" not in text.content + diff.content
     assert (await operator.post(f"{base}/queue", {"name": name, "version": 1})).status == 204
-    assert await world.exchange.download(SERIAL, name) == b"ADMINPASSWORD=swordfish\nLOOPNAME=one\n"
+    assert await web.exchange.download(SERIAL, name) == b"ADMINPASSWORD=swordfish\nLOOPNAME=one\n"
     assert (await operator.post(f"{base}/queue", {"name": name, "version": 9})).status == 404
-    _, client = await world.customer(logger_serial_number=SERIAL)
+    _, client = await web.customer(logger_serial_number=SERIAL)
     assert (await client.get(base)).status == 403
     assert (await operator.get("loggers/NOBODY/configs")).status == 404
 
 
 @pytest_twisted.ensureDeferred
-async def test_held_meters_are_listed_with_their_columns_and_chosen(world: World) -> None:
-    customer, client = await world.customer(facility="1", solar="3", logger_serial_number=SERIAL)
-    meters = HeldMeters(world.documents, world.clock, logger_bytes=1 << 20, all_bytes=1 << 20)
-    logs = HeldLogs(world.documents, meters, world.clock, 90)
+async def test_held_meters_are_listed_with_their_columns_and_chosen(web: WebSide) -> None:
+    customer, client = await web.customer(facility="1", solar="3", logger_serial_number=SERIAL)
+    meters = HeldMeters(web.documents, web.clock, logger_bytes=1 << 20, all_bytes=1 << 20)
+    logs = HeldLogs(web.documents, meters, web.clock, 90)
     unknown = Resolution(state="unknown", reason="device class 98 is not in the table", doubts=("column 6 may be kW",))
     for meter in ("1", "7"):
         log = HeldLog(serial=SERIAL, meter=meter, received=1_750_000_000, format="log", device_name="<Main>")
@@ -151,10 +151,10 @@ async def test_held_meters_are_listed_with_their_columns_and_chosen(world: World
     assert (await client.post(f"{path}/7", {"columns": {"P": 6}}, headers={"If-Match": '"old"'})).status == 412
     done = await client.post(f"{path}/7", {"columns": {"P": 6, "E_net": 4}}, headers={"If-Match": f'"{customer.etag}"'})
     assert done.status == 200, done.content
-    kept = await world.customers.get(customer.id)
+    kept = await web.customers.get(customer.id)
     assert kept is not None
     assert kept.extensions["meters"]["layouts"] == {"7": {"P": 6, "E_net": 4}}
     assert (await client.post(f"{path}/7", {"no_power_meter": True}, headers={"If-Match": "*"})).status == 200
     assert [meter["meter"] for meter in (await client.get(path)).json["meters"]] == ["1"]
-    _, other = await world.customer(name="other")
+    _, other = await web.customer(name="other")
     assert (await other.get(path)).status in (403, 404)

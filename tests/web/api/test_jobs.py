@@ -6,21 +6,21 @@ import pytest_twisted
 
 from cenergyd.customers.model import Customer
 from cenergyd.readings.model import FieldPoint
-from tests.web.harness import Client, World
+from tests.web.harness import Client, WebSide
 
 SERIAL = "001EC6001433"
 
 
-async def site(world: World) -> tuple[Customer, Client]:
-    return await world.customer(
+async def site(web: WebSide) -> tuple[Customer, Client]:
+    return await web.customer(
         name="site", time_zone="America/New_York", facility="1", solar="2", logger_serial_number=SERIAL,
         logger_password="x",
     )  # fmt: skip
 
 
 @pytest_twisted.ensureDeferred
-async def test_tariff_is_set_read_and_removed(world: World) -> None:
-    customer, client = await site(world)
+async def test_tariff_is_set_read_and_removed(web: WebSide) -> None:
+    customer, client = await site(web)
     path = f"customers/{customer.id}/tariff"
     empty = await client.get(path)
     assert empty.json == {"tariff": None}
@@ -37,8 +37,8 @@ async def test_tariff_is_set_read_and_removed(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_charges_without_data_have_their_periods(world: World) -> None:
-    customer, client = await site(world)
+async def test_charges_without_data_have_their_periods(web: WebSide) -> None:
+    customer, client = await site(web)
     answer = await client.get(f"customers/{customer.id}/charges?basis=calendar")
     assert answer.status == 200
     assert {"this", "last", "last_year"} <= set(answer.json)
@@ -46,8 +46,8 @@ async def test_charges_without_data_have_their_periods(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_alert_settings_hide_secrets_and_keep_them(world: World) -> None:
-    customer, client = await site(world)
+async def test_alert_settings_hide_secrets_and_keep_them(web: WebSide) -> None:
+    customer, client = await site(web)
     path = f"customers/{customer.id}/alerts"
     empty = await client.get(path)
     channel = {"type": "webhook", "url": "https://example.org/hook", "secret": "very secret words"}
@@ -58,15 +58,15 @@ async def test_alert_settings_hide_secrets_and_keep_them(world: World) -> None:
     assert shown["channels"][0]["has_secret"] is True
     again = await client.put(path, shown, headers={"If-Match": stored.etag})
     assert again.status == 200, again.content
-    kept = await world.customers.get(customer.id)
+    kept = await web.customers.get(customer.id)
     assert kept.extensions["alerts"]["channels"][0]["secret"] == "very secret words"
     wrong = await client.put(path, {"net_load": {"above_kw": "much"}}, headers={"If-Match": again.etag})
     assert wrong.status == 422
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_test_message_is_queued_once_a_minute(world: World) -> None:
-    customer, client = await site(world)
+async def test_a_test_message_is_queued_once_a_minute(web: WebSide) -> None:
+    customer, client = await site(web)
     hook = {"type": "webhook", "url": "https://example.org/hook"}
     assert (await client.post(f"customers/{customer.id}/alerts/test", hook)).status == 202
     await client.post(f"customers/{customer.id}/alerts/test", hook)
@@ -77,13 +77,13 @@ async def test_a_test_message_is_queued_once_a_minute(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_rollups_and_energy(world: World) -> None:
-    customer, client = await site(world)
-    now = world.clock.now // 900 * 900
-    await world.readings.write_points(f"{SERIAL}_1_15m", [FieldPoint(now - 900, {"P_mean": 4.0})])
+async def test_rollups_and_energy(web: WebSide) -> None:
+    customer, client = await site(web)
+    now = web.clock.now // 900 * 900
+    await web.readings.write_points(f"{SERIAL}_1_15m", [FieldPoint(now - 900, {"P_mean": 4.0})])
     answer = await client.get(f"customers/{customer.id}/rollups?role=utility&resolution=15m")
     assert answer.json["windows"] == [{"series": f"{SERIAL}_1", "time": now - 900, "P_mean": 4.0}]
-    await world.customers.update(customer.id, {"extensions": {"meters": {"reversed": ["utility"]}}})
+    await web.customers.update(customer.id, {"extensions": {"meters": {"reversed": ["utility"]}}})
     turned = (await client.get(f"customers/{customer.id}/rollups?role=utility&resolution=15m")).json
     assert [window["P_mean"] for window in turned["windows"]] == [-4.0]
     assert (await client.get(f"customers/{customer.id}/rollups?role=roof")).status == 422
@@ -93,16 +93,16 @@ async def test_rollups_and_energy(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_doctor_reports_unseen_meters(world: World) -> None:
-    customer, client = await site(world)
+async def test_doctor_reports_unseen_meters(web: WebSide) -> None:
+    customer, client = await site(web)
     report = (await client.get(f"customers/{customer.id}/doctor")).json
     assert report["findings"]
     assert report["worst"] in ("warning", "error")
 
 
 @pytest_twisted.ensureDeferred
-async def test_other_customers_see_nothing(world: World) -> None:
-    customer, _ = await site(world)
-    _, other = await world.customer(name="other")
+async def test_other_customers_see_nothing(web: WebSide) -> None:
+    customer, _ = await site(web)
+    _, other = await web.customer(name="other")
     for path in ("tariff", "alerts", "charges", "doctor", "energy/today", "net-load", "alerts/states", "meters"):
         assert (await other.get(f"customers/{customer.id}/{path}")).status == 404

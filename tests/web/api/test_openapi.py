@@ -17,18 +17,18 @@ import pytest_twisted
 
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload
-from tests.web.harness import World
+from tests.web.harness import WebSide
 
 SERIAL = "001EC6001433"
 
 
 @pytest_twisted.ensureDeferred
-async def test_names_every_route_and_refers_to_nothing_missing(world: World) -> None:
-    answer = await world.anybody().get("openapi.json")
+async def test_names_every_route_and_refers_to_nothing_missing(web: WebSide) -> None:
+    answer = await web.anybody().get("openapi.json")
     assert answer.status == 200
     document = answer.json
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
-    assert described == {(route.method, route.path) for route in world.api._router.routes}
+    assert described == {(route.method, route.path) for route in web.api._router.routes}
     identities = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
     assert len(identities) == len(set(identities))
     for reference in set(references(document)):
@@ -40,8 +40,8 @@ async def test_names_every_route_and_refers_to_nothing_missing(world: World) -> 
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_path_parameter_is_described(world: World) -> None:
-    for route in world.api._router.routes:
+async def test_every_path_parameter_is_described(web: WebSide) -> None:
+    for route in web.api._router.routes:
         named = {parameter["name"] for parameter in route.operation.parameters if parameter["in"] == "path"}
         in_path = {part[1:-1] for part in route.path.split("/") if part.startswith("{")}
         assert named == in_path, route.path

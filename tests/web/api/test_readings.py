@@ -11,19 +11,19 @@ import pytest_twisted
 
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.readings.model import Reading, SeriesReadings
-from tests.web.harness import Client, World
+from tests.web.harness import Client, WebSide
 
 SERIAL = "001EC6001433"
 START = 1_750_000_200  # a multiple of 300
 
 
-async def site(world: World, minutes: int = 120, step: int = 60) -> tuple[Customer, Client]:
+async def site(web: WebSide, minutes: int = 120, step: int = 60) -> tuple[Customer, Client]:
     """A customer with utility and solar measured and load computed."""
-    made, client = await world.customer(
+    made, client = await web.customer(
         name="site", time_zone="America/New_York", facility="1", solar="2", logger_serial_number=SERIAL
     )
     times = range(START, START + minutes * 60, step)
-    await world.readings.write(
+    await web.readings.write(
         [
             SeriesReadings(f"{SERIAL}_1", [Reading(t, P=float(i), L1_PF=0.9, L1_V=240.0) for i, t in enumerate(times)]),
             SeriesReadings(f"{SERIAL}_2", [Reading(t, P=2.0 * i) for i, t in enumerate(times)]),
@@ -46,8 +46,8 @@ async def read(client: Client, customer: Customer, **query: Any) -> Any:
 
 
 @pytest_twisted.ensureDeferred
-async def test_single_readings(world: World) -> None:
-    customer, client = await site(world)
+async def test_single_readings(web: WebSide) -> None:
+    customer, client = await site(web)
     answer = (await read(client, customer)).json
     assert (answer["resolution"], answer["next_start"]) == (None, None)
     curves = curves_by_role(answer)
@@ -64,8 +64,8 @@ async def test_single_readings(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_windows_have_min_mean_max(world: World) -> None:
-    customer, client = await site(world)
+async def test_windows_have_min_mean_max(web: WebSide) -> None:
+    customer, client = await site(web)
     answer = (await read(client, customer, resolution="300", role="load")).json
     assert answer["resolution"] == 300
     (load,) = answer["curves"]
@@ -78,13 +78,13 @@ async def test_windows_have_min_mean_max(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "world",
+    "web",
     [{"constants": {"views.curve_reader.TARGET_POINTS": 100, "views.curve_reader.MAX_POINTS": 500}}],
     indirect=True,
 )
 @pytest_twisted.ensureDeferred
-async def test_auto_is_bounded_for_every_range(world: World) -> None:
-    customer, client = await site(world, minutes=700)
+async def test_auto_is_bounded_for_every_range(web: WebSide) -> None:
+    customer, client = await site(web, minutes=700)
     for end in (1, 60, 3600, 6000, 7200, 40000, 86400, 10**7, 10**9):
         answer = (await read(client, customer, end=str(START + end))).json
         for curve in answer["curves"]:
@@ -95,27 +95,27 @@ async def test_auto_is_bounded_for_every_range(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "world",
+    "web",
     [{"constants": {"views.curve_reader.TARGET_POINTS": 100, "views.curve_reader.MAX_POINTS": 500}}],
     indirect=True,
 )
 @pytest_twisted.ensureDeferred
-async def test_seconds_are_summarised_where_single_ones_are_too_many(world: World) -> None:
-    customer, client = await site(world, minutes=90, step=1)
+async def test_seconds_are_summarised_where_single_ones_are_too_many(web: WebSide) -> None:
+    customer, client = await site(web, minutes=90, step=1)
     answer = (await read(client, customer, end=str(START + 5400))).json
     assert answer["resolution"] == 60
     assert sum(curves_by_role(answer)["load"]["readings"]) == 5400
 
 
 @pytest.mark.parametrize(
-    "world",
+    "web",
     [{"constants": {"views.curve_reader.TARGET_POINTS": 100, "views.curve_reader.MAX_POINTS": 100}}],
     indirect=True,
 )
 @pytest_twisted.ensureDeferred
-async def test_raw_comes_in_pieces_without_loss(world: World) -> None:
-    customer, client = await site(world, minutes=250)
-    await world.readings.write([SeriesReadings(f"{SERIAL}_1", [Reading(START + 30, P=1.5)])])
+async def test_raw_comes_in_pieces_without_loss(web: WebSide) -> None:
+    customer, client = await site(web, minutes=250)
+    await web.readings.write([SeriesReadings(f"{SERIAL}_1", [Reading(START + 30, P=1.5)])])
     start: int | None = START
     times: dict[str, list[int]] = {"utility": [], "load": [], "solar": []}
     pieces = 0
@@ -133,8 +133,8 @@ async def test_raw_comes_in_pieces_without_loss(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_only_some_channels(world: World) -> None:
-    customer, client = await site(world)
+async def test_only_some_channels(web: WebSide) -> None:
+    customer, client = await site(web)
     for query in ({}, {"resolution": "300"}):
         curve = curves_by_role((await read(client, customer, channel=["Q", "P"], **query)).json)["load"]
         assert {"P", "Q"} <= set(curve)
@@ -147,10 +147,10 @@ async def test_only_some_channels(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_energy_registers_come_with_single_readings(world: World) -> None:
-    customer, client = await site(world)
+async def test_energy_registers_come_with_single_readings(web: WebSide) -> None:
+    customer, client = await site(web)
     registers = [Reading(START + 60 * i, E_net=5.0 + i, E_import=9.0 + i, E_export=4.0) for i in range(120)]
-    await world.readings.write([SeriesReadings(f"{SERIAL}_1", registers)])
+    await web.readings.write([SeriesReadings(f"{SERIAL}_1", registers)])
     utility = curves_by_role((await read(client, customer)).json)["utility"]
     assert utility["E_net"] == {"mean": [5.0 + i for i in range(120)]}
     assert utility["E_export"] == {"mean": [4.0] * 120}
@@ -170,9 +170,9 @@ async def test_energy_registers_come_with_single_readings(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_gaps_stay_gaps(world: World) -> None:
-    customer, client = await site(world)
-    await world.readings.replace(f"{SERIAL}_1", START + 600, START + 3600, [])
+async def test_gaps_stay_gaps(web: WebSide) -> None:
+    customer, client = await site(web)
+    await web.readings.replace(f"{SERIAL}_1", START + 600, START + 3600, [])
     answer = (await read(client, customer, role="utility")).json
     (curve,) = answer["curves"]
     assert curve["gaps"] == [[START + 540, START + 3600]]
@@ -183,10 +183,10 @@ async def test_gaps_stay_gaps(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_series_of_the_own_logger_only(world: World) -> None:
-    customer, client = await site(world)
-    await world.readings.write([SeriesReadings(f"{SERIAL}_7", [Reading(START, P=7.0)])])
-    await world.readings.write([SeriesReadings("OTHER_1", [Reading(START, P=666.0)])])
+async def test_series_of_the_own_logger_only(web: WebSide) -> None:
+    customer, client = await site(web)
+    await web.readings.write([SeriesReadings(f"{SERIAL}_7", [Reading(START, P=7.0)])])
+    await web.readings.write([SeriesReadings("OTHER_1", [Reading(START, P=666.0)])])
     answer = (await read(client, customer, series=f"{SERIAL}_7")).json
     assert [(curve["role"], curve["P"]["mean"]) for curve in answer["curves"]] == [(None, [7.0])]
     for name in ("OTHER_1", SERIAL, f"{SERIAL}1_1", "", f"{SERIAL}_1' OR 1=1", "../x"):
@@ -199,9 +199,9 @@ async def test_series_of_the_own_logger_only(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_reversed_meter_is_read_with_the_other_sign(world: World) -> None:
-    customer, client = await site(world)
-    await world.customers.update(customer.id, {"extensions": {"meters": {"reversed": ["utility"]}}})
+async def test_a_reversed_meter_is_read_with_the_other_sign(web: WebSide) -> None:
+    customer, client = await site(web)
+    await web.customers.update(customer.id, {"extensions": {"meters": {"reversed": ["utility"]}}})
     (raw,) = (await read(client, customer, role="utility")).json["curves"]
     assert raw["P"]["mean"][:3] == [0.0, -1.0, -2.0]
     assert raw["L1_PF"]["mean"][0] == 0.9
@@ -211,11 +211,11 @@ async def test_a_reversed_meter_is_read_with_the_other_sign(world: World) -> Non
     assert latest["roles"]["utility"]["P"] == -119.0
 
 
-async def changed_site(world: World) -> tuple[Customer, Client]:
+async def changed_site(web: WebSide) -> tuple[Customer, Client]:
     """Since minute 50 the utility meter is 3, its CT the wrong way round; before it was computed from load 1 and solar 2."""
-    customer, client = await site(world)
+    customer, client = await site(web)
     times = range(START, START + 7200, 60)
-    await world.readings.write([SeriesReadings(f"{SERIAL}_3", [Reading(t, P=-100.0) for t in times[50:]])])
+    await web.readings.write([SeriesReadings(f"{SERIAL}_3", [Reading(t, P=-100.0) for t in times[50:]])])
     history = [{"until": START + 3000, "facility": "", "load": "1", "solar": "2"}]
     meters = {
         "facility": "3",
@@ -223,12 +223,12 @@ async def changed_site(world: World) -> tuple[Customer, Client]:
         "solar": "",
         "extensions": {"history": history, "meters": {"reversed": ["utility"]}},
     }
-    return await world.customers.update(customer.id, meters), client
+    return await web.customers.update(customer.id, meters), client
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_curve_follows_its_role_through_a_change_of_meters(world: World) -> None:
-    customer, client = await changed_site(world)
+async def test_a_curve_follows_its_role_through_a_change_of_meters(web: WebSide) -> None:
+    customer, client = await changed_site(web)
     curves = curves_by_role((await read(client, customer)).json)
     utility = curves["utility"]
     assert utility["P"]["mean"] == [3.0 * i for i in range(50)] + [100.0] * 70
@@ -243,8 +243,8 @@ async def test_a_curve_follows_its_role_through_a_change_of_meters(world: World)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_window_in_which_meters_change_is_one_point(world: World) -> None:
-    customer, client = await changed_site(world)
+async def test_a_window_in_which_meters_change_is_one_point(web: WebSide) -> None:
+    customer, client = await changed_site(web)
     (curve,) = (await read(client, customer, role="utility", resolution="1000")).json["curves"]
     assert curve["time"] == [START // 1000 * 1000 + 1000 * n for n in range(len(curve["time"]))]
     assert sum(curve["readings"]) == 120
@@ -263,13 +263,13 @@ async def test_a_window_in_which_meters_change_is_one_point(world: World) -> Non
 
 
 @pytest.mark.parametrize(
-    "world",
+    "web",
     [{"constants": {"views.curve_reader.TARGET_POINTS": 40, "views.curve_reader.MAX_POINTS": 40}}],
     indirect=True,
 )
 @pytest_twisted.ensureDeferred
-async def test_pieces_of_single_readings_go_on_over_a_change_of_meters(world: World) -> None:
-    customer, client = await changed_site(world)
+async def test_pieces_of_single_readings_go_on_over_a_change_of_meters(web: WebSide) -> None:
+    customer, client = await changed_site(web)
     start: int | None = START
     found: dict[str, list[float]] = {"utility": [], "load": [], "solar": []}
     while start is not None:
@@ -300,17 +300,17 @@ async def test_pieces_of_single_readings_go_on_over_a_change_of_meters(world: Wo
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_wrong_parameters(world: World, query: dict[str, Any], field: str) -> None:
-    customer, client = await world.customer(name="x", facility="1", load="2", logger_serial_number="A")
+async def test_wrong_parameters(web: WebSide, query: dict[str, Any], field: str) -> None:
+    customer, client = await web.customer(name="x", facility="1", load="2", logger_serial_number="A")
     answer = await read(client, customer, **query)
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, field)
 
 
 @pytest_twisted.ensureDeferred
-async def test_csv_of_a_site_whose_stored_zone_is_unknown_has_utc(world: World) -> None:
+async def test_csv_of_a_site_whose_stored_zone_is_unknown_has_utc(web: WebSide) -> None:
     # The collection is shared with a front end that may store what it likes.
-    customer, client = await site(world)
-    await world.customers.update(customer.id, {"time_zone": "Mars/Olympus"})
+    customer, client = await site(web)
+    await web.customers.update(customer.id, {"time_zone": "Mars/Olympus"})
     answer = await client.get(f"customers/{customer.id}/readings.csv", params={"start": START, "end": START + 60})
     assert answer.status == 200
     (row, *_) = csv.DictReader(io.StringIO(answer.content.decode()))
@@ -318,8 +318,8 @@ async def test_csv_of_a_site_whose_stored_zone_is_unknown_has_utc(world: World) 
 
 
 @pytest_twisted.ensureDeferred
-async def test_csv(world: World) -> None:
-    customer, client = await site(world, minutes=3)
+async def test_csv(web: WebSide) -> None:
+    customer, client = await site(web, minutes=3)
     params = {"start": str(START), "end": str(START + 180)}
     answer = await client.get(f"customers/{customer.id}/readings.csv", params=params)
     assert answer.header("Content-Type") == "text/csv; charset=utf-8"
@@ -344,14 +344,14 @@ async def test_csv(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_latest_and_nothing_at_all(world: World) -> None:
-    customer, client = await site(world)
+async def test_latest_and_nothing_at_all(web: WebSide) -> None:
+    customer, client = await site(web)
     latest = (await client.get(f"customers/{customer.id}/latest")).json["roles"]
     assert latest["load"] == {
         "series": f"{SERIAL}_missing_meter", "computed": True, "time": START + 7140, "P": 357.0, "L1_PF": None,
         "L1_V": None, "Q": 1.0, "estimated": True, "E_net": None, "E_import": None, "E_export": None,
     }  # fmt: skip
-    bare, bare_client = await world.customer(name="bare")
+    bare, bare_client = await web.customer(name="bare")
     empty = (await bare_client.get(f"customers/{bare.id}/latest")).json
     assert empty["roles"] == {"utility": None, "load": None, "solar": None}
     assert (await read(bare_client, bare)).json["curves"] == []
@@ -360,9 +360,9 @@ async def test_latest_and_nothing_at_all(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_status_and_overview(world: World) -> None:
-    customer, client = await site(world)
-    await world.documents.put(
+async def test_status_and_overview(web: WebSide) -> None:
+    customer, client = await site(web)
+    await web.documents.put(
         "logger", SERIAL, {"loop_name": "<b>roof", "address": "192.0.2.1", "last_upload": START + 7200}
     )
     status = (await client.get(f"customers/{customer.id}/status")).json
@@ -375,11 +375,11 @@ async def test_status_and_overview(world: World) -> None:
         "failure": None, "no_plugin": False,
     }  # fmt: skip
     newer = [Reading(START + 9000, P=1.0)]
-    await world.readings.write([SeriesReadings(f"{SERIAL}_1", newer)])
+    await web.readings.write([SeriesReadings(f"{SERIAL}_1", newer)])
     waiting = (await client.get(f"customers/{customer.id}/status")).json["derivation"]
     assert (waiting["state"], waiting["lag_seconds"]) == ("waiting", 1860), "by the newer meter"
-    await world.readings.write([SeriesReadings(f"{SERIAL}_2", newer)])
-    await world.customers.derivation_queue.mark([PendingMark(customer.id, START + 9000, START + 9001)])
+    await web.readings.write([SeriesReadings(f"{SERIAL}_2", newer)])
+    await web.customers.derivation_queue.mark([PendingMark(customer.id, START + 9000, START + 9001)])
     behind = (await client.get(f"customers/{customer.id}/status")).json["derivation"]
     assert (behind["state"], behind["pending_start"], behind["lag_seconds"]) == ("pending", START + 9000, 1860)
     gap = {"role": "solar", "start": START, "end": START + 61, "readings": 2}
@@ -391,15 +391,15 @@ async def test_status_and_overview(world: World) -> None:
         "failure": failure,
         "no_plugin": False,
     }
-    await world.documents.put("derivation", customer.id, result, owner=customer.id)
+    await web.documents.put("derivation", customer.id, result, owner=customer.id)
     answer = await client.get(f"customers/{customer.id}/status")
     failing = answer.json["derivation"]
     assert (failing["state"], failing["failure"]) == ("failing", {"plugin": "mine", "since": START})
     assert (failing["waiting_for"], failing["missing"]) == ("solar", gap)
     assert b"secret" not in answer.content
-    await world.documents.delete("derivation", customer.id)
-    bare, _ = await world.customer(name="bare")
-    overview = (await world.operator.get("overview")).json
+    await web.documents.delete("derivation", customer.id)
+    bare, _ = await web.customer(name="bare")
+    overview = (await web.operator.get("overview")).json
     states = {entry["customer_id"]: entry["state"]["kind"] for entry in overview["customers"]}
     assert states == {customer.id: "settings_incomplete", bare.id: "settings_incomplete"}
     assert overview["pending"] == {"customers": 1, "oldest": START + 9000}
@@ -407,23 +407,23 @@ async def test_status_and_overview(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_overview_is_filtered_sorted_and_paged(world: World) -> None:
-    now = world.clock.now
+async def test_the_overview_is_filtered_sorted_and_paged(web: WebSide) -> None:
+    now = web.clock.now
     for number, name in enumerate(("zoo", "Bakery", "mill")):
         serial = f"AA{number}"
-        made, _ = await world.customer(
+        made, _ = await web.customer(
             name=name, facility="1", solar="2", logger_serial_number=serial, logger_password="x"
         )
         uploaded = now - 300 if name != "mill" else now - 86400
-        await world.documents.put("logger", serial, {"last_upload": uploaded, "gaps": [[1, 900]]}, due=uploaded)
+        await web.documents.put("logger", serial, {"last_upload": uploaded, "gaps": [[1, 900]]}, due=uploaded)
         readings = [Reading(uploaded - 60, float(number))]
-        await world.readings.write(
+        await web.readings.write(
             [SeriesReadings(f"{serial}_{meter}", readings) for meter in ("1", "2", "missing_meter")]
         )
-        await world.evaluate(made)
+        await web.evaluate(made)
 
     async def names(**query: Any) -> list[str]:
-        answer = await world.operator.get("overview", params=query)
+        answer = await web.operator.get("overview", params=query)
         return [entry["name"] for entry in answer.json["customers"]]
 
     assert await names() == ["mill", "Bakery", "zoo"], "problems first, then by name"
@@ -431,32 +431,32 @@ async def test_the_overview_is_filtered_sorted_and_paged(world: World) -> None:
     assert await names(state="problems") == ["mill"]
     assert await names(sort="solar", order="descending") == ["Bakery", "zoo", "mill"], "what is old is not known now"
     assert await names(search="aa2") == ["mill"]
-    page = (await world.operator.get("overview", params={"limit": 2})).json
+    page = (await web.operator.get("overview", params={"limit": 2})).json
     assert (page["next"], page["matching"], page["counts"]["good"]) == ("2", 3, 2)
     assert page["totals"]["power"]["solar"] == 1.0
     assert page["customers"][0]["state"]["issues"][0]["title"] == "Logger silent"
     assert await names(limit=2, cursor=page["next"]) == ["zoo"]
     for wrong in ({"state": "bad"}, {"sort": "x"}, {"order": "up"}, {"cursor": "x"}):
-        assert (await world.operator.get("overview", params=wrong)).status == 422
+        assert (await web.operator.get("overview", params=wrong)).status == 422
 
 
 @pytest_twisted.ensureDeferred
-async def test_loggers_meters_status_and_rejected(world: World) -> None:
-    customer, client = await site(world)
-    assert (await world.operator.get(f"loggers/{SERIAL}")).status == 404
-    await world.documents.put("logger", SERIAL, {"loop_name": "loop", "address": "192.0.2.1", "last_upload": 5})
-    await world.documents.put("logger_status", SERIAL, {"time": 6, "fields": {"UPTIME": "77"}}, owner=SERIAL)
+async def test_loggers_meters_status_and_rejected(web: WebSide) -> None:
+    customer, client = await site(web)
+    assert (await web.operator.get(f"loggers/{SERIAL}")).status == 404
+    await web.documents.put("logger", SERIAL, {"loop_name": "loop", "address": "192.0.2.1", "last_upload": 5})
+    await web.documents.put("logger_status", SERIAL, {"time": 6, "fields": {"UPTIME": "77"}}, owner=SERIAL)
     meter = {"name": "Main", "device_type": "E50", "device_class": "8", "last_upload": 5}
     others = {"rows": 3, "time": 5}
-    await world.documents.put(
+    await web.documents.put(
         "meter",
         f"{SERIAL}_1",
         {**meter, "last_time": 4, "last": {"P": 1.5, "L1_PF": None}, "other_rows": others},
         owner=SERIAL,
     )
-    await world.documents.put("meter", f"{SERIAL}_9", {**meter, "last_time": None, "last": None}, owner=SERIAL)
-    await world.documents.put("meter", "OTHER_1", meter, owner="OTHER")
-    await world.documents.put(
+    await web.documents.put("meter", f"{SERIAL}_9", {**meter, "last_time": None, "last": None}, owner=SERIAL)
+    await web.documents.put("meter", "OTHER_1", meter, owner="OTHER")
+    await web.documents.put(
         "rejected", "<SERIAL>", {"time": 7, "address": "192.0.2.9", "reason": "unknown", "count": 3}
     )
     own = (await client.get(f"customers/{customer.id}/logger")).json
@@ -465,14 +465,14 @@ async def test_loggers_meters_status_and_rejected(world: World) -> None:
     assert [(entry["meter"], entry["last"]) for entry in own["meters"]] == [
         ("1", {"P": 1.5, "L1_PF": None, "L1_V": None, "Q": None}), ("9", None),
     ]  # fmt: skip
-    assert (await world.operator.get(f"loggers/{SERIAL}")).json == own
+    assert (await web.operator.get(f"loggers/{SERIAL}")).json == own
     assert own["customer_id"] == customer.id
-    listed = (await world.operator.get("loggers")).json
+    listed = (await web.operator.get("loggers")).json
     assert [entry["serial"] for entry in listed["loggers"]] == [SERIAL]
-    rejected = (await world.operator.get("rejected")).json
+    rejected = (await web.operator.get("rejected")).json
     assert rejected == {
         "rejected": [{"serial": "<SERIAL>", "time": 7, "address": "192.0.2.9", "count": 3, "reason": "unknown"}],
         "next": None,
     }
-    bare, bare_client = await world.customer(name="bare")
+    bare, bare_client = await web.customer(name="bare")
     assert (await bare_client.get(f"customers/{bare.id}/logger")).status == 404

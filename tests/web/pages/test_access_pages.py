@@ -11,16 +11,16 @@ import pytest_twisted
 
 from cenergyd.errors import InvalidField
 from cenergyd.web.pages.access import end_of
-from tests.web.harness import Client, World
+from tests.web.harness import Client, WebSide
 from tests.web.pages.visitor import Visitor, error_beside, mount_pages
 
 NEW_YORK = ZoneInfo("America/New_York")
 NOON = int(datetime(2026, 11, 24, 12, tzinfo=NEW_YORK).timestamp())
 
 
-async def operator(world: World) -> Visitor:
-    mount_pages(world)
-    visitor = Visitor(world, world.operator_token)
+async def operator(web: WebSide) -> Visitor:
+    mount_pages(web)
+    visitor = Visitor(web, web.operator_token)
     await visitor.sign_in()
     return visitor
 
@@ -32,16 +32,16 @@ def secret_in(text: str) -> str:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_token_for_a_customer_is_shown_once_and_lets_in(world: World) -> None:
-    visitor = await operator(world)
-    customer, _ = await world.customer(name="Mill", time_zone="America/New_York")
+async def test_a_token_for_a_customer_is_shown_once_and_lets_in(web: WebSide) -> None:
+    visitor = await operator(web)
+    customer, _ = await web.customer(name="Mill", time_zone="America/New_York")
     path = f"/customers/{customer.id}/access"
     await visitor.open(path)
     made = await visitor.submit(path, name="The miller", last_day="2999-12-31")
     assert made.status == 201
     assert made.header("Cache-Control") == "no-store"
     secret = secret_in(made.content.decode())
-    token = await world.tokens.check(secret, world.clock.now)
+    token = await web.tokens.check(secret, web.clock.now)
     assert token is not None
     assert (token.role, token.customer_id, token.name) == ("customer", customer.id, "The miller")
     assert token.expires == datetime(3000, 1, 1, tzinfo=NEW_YORK).timestamp()
@@ -49,14 +49,14 @@ async def test_a_token_for_a_customer_is_shown_once_and_lets_in(world: World) ->
     assert "The miller" in again
     assert "1 Jan 3000, 00:00" in again
     assert secret not in again
-    assert (await Client(world, secret).get(f"customers/{customer.id}")).status == 200
+    assert (await Client(web, secret).get(f"customers/{customer.id}")).status == 200
 
 
 @pytest_twisted.ensureDeferred
-async def test_revoking_ends_the_sessions(world: World) -> None:
-    visitor = await operator(world)
-    customer, client = await world.customer(name="Mill")
-    guest = Visitor(world, str(client.token))
+async def test_revoking_ends_the_sessions(web: WebSide) -> None:
+    visitor = await operator(web)
+    customer, client = await web.customer(name="Mill")
+    guest = Visitor(web, str(client.token))
     await guest.sign_in()
     assert "Power" in await guest.open(f"/customers/{customer.id}/power")
     listed = await visitor.open(f"/customers/{customer.id}/access")
@@ -72,14 +72,14 @@ async def test_revoking_ends_the_sessions(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_all_tokens_page_by_page(world: World) -> None:
-    visitor = await operator(world)
-    customer, _ = await world.customer(name="Mill & Sons")
+async def test_all_tokens_page_by_page(web: WebSide) -> None:
+    visitor = await operator(web)
+    customer, _ = await web.customer(name="Mill & Sons")
     assert "You are signed in with it." in await visitor.open("/access")
     assert f'<a href="/customers/{customer.id}/access">Mill &amp; Sons</a>' in await visitor.open("/access")
-    size = world.context.page_size
+    size = web.context.page_size
     for number in range(size):
-        await world.tokens.add("operator", f"program {number}", world.clock.now)
+        await web.tokens.add("operator", f"program {number}", web.clock.now)
     first = await visitor.open("/access")
     second = await visitor.open(f"/access?{following(first)}")
     ids = [re.findall(r'name="token" value="(\w+)"', text) for text in (first, second)]
@@ -103,21 +103,21 @@ def following(text: str) -> str:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_faults_beside_their_fields(world: World, field: str, given: dict[str, str], fault: str) -> None:
-    visitor = await operator(world)
+async def test_faults_beside_their_fields(web: WebSide, field: str, given: dict[str, str], fault: str) -> None:
+    visitor = await operator(web)
     before = await visitor.open("/access")
     wrong = await visitor.submit("/access", **given)
     assert wrong.status == 422
     assert error_beside(wrong.content.decode(), field) == fault
     assert visitor.fields["last_day"] == given["last_day"]
-    assert len(await world.tokens.page()) == before.count("Revoke…")
+    assert len(await web.tokens.page()) == before.count("Revoke…")
 
 
 @pytest_twisted.ensureDeferred
-async def test_customers_have_no_such_page(world: World) -> None:
-    mount_pages(world)
-    customer, client = await world.customer(name="Mill")
-    visitor = Visitor(world, str(client.token))
+async def test_customers_have_no_such_page(web: WebSide) -> None:
+    mount_pages(web)
+    customer, client = await web.customer(name="Mill")
+    visitor = Visitor(web, str(client.token))
     await visitor.sign_in()
     assert "/access" not in await visitor.open(f"/customers/{customer.id}/power")
     for path in ("/access", f"/customers/{customer.id}/access"):

@@ -8,7 +8,7 @@ import pytest_twisted
 
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.web.pages.corrections import wanted_of
-from tests.web.harness import World
+from tests.web.harness import WebSide
 from tests.web.pages.visitor import Visitor, error_beside, mount_pages
 
 SERIAL = "001EC6001433"
@@ -16,17 +16,17 @@ START = 1_750_003_200
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_customer_corrects_and_undoes_without_scripts(world: World) -> None:
-    mount_pages(world)
-    customer, client = await world.customer(
+async def test_a_customer_corrects_and_undoes_without_scripts(web: WebSide) -> None:
+    mount_pages(web)
+    customer, client = await web.customer(
         name="Mill", load="1", solar="2", logger_serial_number=SERIAL, time_zone="America/New_York"
     )
     path = f"/customers/{customer.id}/corrections"
-    visitor = Visitor(world, str(client.token))
+    visitor = Visitor(web, str(client.token))
     await visitor.sign_in()
     assert "no readings of this customer" in await visitor.open(path)
     rows = [Reading(START + 60 * k, 2.0) for k in range(60)]
-    await world.readings.write([SeriesReadings(f"{SERIAL}_{meter}", rows) for meter in ("1", "9", "missing_meter")])
+    await web.readings.write([SeriesReadings(f"{SERIAL}_{meter}", rows) for meter in ("1", "9", "missing_meter")])
 
     shown = await visitor.open(f"{path}?start={START + 600}&end={START + 1200}")
     assert "1 (Load)" in shown
@@ -51,7 +51,7 @@ async def test_a_customer_corrects_and_undoes_without_scripts(world: World) -> N
     assert "Times 2.5" in listed
     assert "customer: a customer" in listed
     assert hostile not in listed
-    found = (await world.readings.read([f"{SERIAL}_1"], START + 540, START + 1260))[f"{SERIAL}_1"]
+    found = (await web.readings.read([f"{SERIAL}_1"], START + 540, START + 1260))[f"{SERIAL}_1"]
     assert [reading.P for reading in found] == [2.0, *[5.0] * 10, 2.0]
 
     undone = await visitor.send(f"{path}/undo", {**visitor.fields, "correction": f"{SERIAL}_1.1"})
@@ -63,7 +63,7 @@ async def test_a_customer_corrects_and_undoes_without_scripts(world: World) -> N
     assert (await visitor.send(f"{path}/undo", {**visitor.fields, "correction": "x"})).status == 404
     assert (await visitor.send(path, {**visitor.fields, "csrf": "x"})).status == 403
 
-    other, _ = await world.customer(name="Other")
+    other, _ = await web.customer(name="Other")
     await visitor.open(f"/customers/{other.id}/corrections")
     assert visitor.page is not None
     assert visitor.page.status == 404

@@ -19,7 +19,7 @@ from cenergyd.readings.model import FieldPoint
 from cenergyd.web.api.meter_energy import PARTS
 from cenergyd.web.pages.energy import compared, kinds_of, meter_rows, period_of
 from cenergyd.web.pages.energy_chart import HEIGHT, WIDTH, bar_parts, chart_of
-from tests.web.harness import World
+from tests.web.harness import WebSide
 from tests.web.pages.visitor import Visitor, mount_pages
 
 SERIAL = "001EC6001433"
@@ -85,13 +85,13 @@ def test_bars_stay_within_the_picture(rows: Any, loads: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_page_and_the_api(world: World) -> None:
-    mount_pages(world)
-    made, client = await world.customer(
+async def test_the_page_and_the_api(web: WebSide) -> None:
+    mount_pages(web)
+    made, client = await web.customer(
         name="Roof", time_zone="America/Denver", facility="1", solar="2", logger_serial_number=SERIAL
     )
-    token, _ = await world.tokens.add("customer", "owner", world.clock.now, customer_id=made.id)
-    visitor = Visitor(world, token)
+    token, _ = await web.tokens.add("customer", "owner", web.clock.now, customer_id=made.id)
+    visitor = Visitor(web, token)
     await visitor.sign_in()
     base = f"/customers/{made.id}/energy"
     assert "No energy data" in await visitor.open(base)
@@ -101,7 +101,7 @@ async def test_the_page_and_the_api(world: World) -> None:
             FieldPoint(midnight + 3600 * n, {"import_kwh": imported, "export_kwh": exported, "covered_seconds": 1800.0, "seconds": 3600})
             for n in range(24)
         ]  # fmt: skip
-        await world.readings.write_points(energy_series(f"{SERIAL}_{meter}"), points)
+        await web.readings.write_points(energy_series(f"{SERIAL}_{meter}"), points)
     for view in ("day", "week", "month", "year"):
         text = await visitor.open(f"{base}?view={view}&date=2025-06-16")
         assert "24 kWh" in text or "24.0 kWh" in text, view
@@ -118,27 +118,27 @@ async def test_the_page_and_the_api(world: World) -> None:
     sheet = (await client.get(f"customers/{made.id}/energy.csv", params={**params, "step": "hour"})).content.decode()
     assert len(sheet.splitlines()) == 25
     assert (await client.get(f"customers/{made.id}/energy", params={**params, "end": "x"})).status == 422
-    await world.customers.update(made.id, {"time_zone": "Mars/Olympus"})
+    await web.customers.update(made.id, {"time_zone": "Mars/Olympus"})
     assert "Energy cannot be calculated" in await visitor.open(base)
 
 
 @pytest_twisted.ensureDeferred
-async def test_each_meter_of_a_sum_by_page_api_and_csv(world: World) -> None:
-    mount_pages(world)
-    made, client = await world.customer(
+async def test_each_meter_of_a_sum_by_page_api_and_csv(web: WebSide) -> None:
+    mount_pages(web)
+    made, client = await web.customer(
         name="Roofs", time_zone="UTC", facility="1", solar="2+4*0.5", logger_serial_number=SERIAL
     )
-    neighbour, stranger = await world.customer(name="Other", facility="1", solar="2", logger_serial_number="AA01")
+    neighbour, stranger = await web.customer(name="Other", facility="1", solar="2", logger_serial_number="AA01")
     midnight = 1750032000  # 2025-06-16
     for name, kwh, hours in (("1", 1.0, 24), ("2", 3.0, 24), ("4", 1.5, 12), ("solar_sum", 4.5, 12)):
         points = [
             FieldPoint(midnight + 3600 * n, {"import_kwh": kwh, "export_kwh": 0.0, "covered_seconds": 3600.0, "seconds": 3600})
             for n in range(hours)
         ]  # fmt: skip
-        await world.readings.write_points(energy_series(f"{SERIAL}_{name}"), points)
-    await world.documents.put(LOGGER, SERIAL, {"meters": {f"{SERIAL}_4": {"name": "East <roof>"}}})
-    token, _ = await world.tokens.add("customer", "owner", world.clock.now, customer_id=made.id)
-    visitor = Visitor(world, token)
+        await web.readings.write_points(energy_series(f"{SERIAL}_{name}"), points)
+    await web.documents.put(LOGGER, SERIAL, {"meters": {f"{SERIAL}_4": {"name": "East <roof>"}}})
+    token, _ = await web.tokens.add("customer", "owner", web.clock.now, customer_id=made.id)
+    visitor = Visitor(web, token)
     await visitor.sign_in()
     text = await visitor.open(f"/customers/{made.id}/energy?date=2025-06-16")
     table = text[text.index('id="energy-meters"') :]

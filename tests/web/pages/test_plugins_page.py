@@ -11,7 +11,7 @@ from cenergyd.hookspecs import Channel, ChannelType
 from cenergyd.jobs.alerts.rules import alerts_of
 from cenergyd.runtime.plugin_info import PluginInfo
 from tests.plugins.test_alert_rules import FREEZER
-from tests.web.harness import Client, World
+from tests.web.harness import Client, WebSide
 from tests.web.pages.visitor import Visitor, mount_pages
 
 INFOS = (
@@ -25,23 +25,23 @@ class Room(Channel, frozen=True, kw_only=True):
     secret: Annotated[str, Meta(min_length=8)] = "no-secret"
 
 
-async def visitor(world: World, token: str) -> Visitor:
+async def visitor(web: WebSide, token: str) -> Visitor:
     declared = {"chat": ChannelType("chat", "Chat", Room, "room", hint="a room")}
     for name, value in (("plugins", INFOS), ("channel_types", declared)):
-        object.__setattr__(world.context, name, value)  # what the daemon's plugins would be
-    mount_pages(world)
-    made = Visitor(world, token)
+        object.__setattr__(web.context, name, value)  # what the daemon's plugins would be
+    mount_pages(web)
+    made = Visitor(web, token)
     await made.sign_in()
     return made
 
 
 @pytest_twisted.ensureDeferred
-async def test_operators_see_what_is_loaded_and_what_is_wrong(world: World) -> None:
-    page = await (await visitor(world, world.operator_token)).open("/plugins")
+async def test_operators_see_what_is_loaded_and_what_is_wrong(web: WebSide) -> None:
+    page = await (await visitor(web, web.operator_token)).open("/plugins")
     for said in ("solar", "cenergyd_derive", "carport", "Missing", "it is not installed"):
         assert said in page
     assert page.index("carport") < page.index("solar")
-    answer = await Client(world, world.operator_token).get("plugins")
+    answer = await Client(web, web.operator_token).get("plugins")
     assert [(each["name"], each["state"]) for each in answer.json["plugins"]] == [
         ("solar", "loaded"),
         ("carport", "missing"),
@@ -49,15 +49,15 @@ async def test_operators_see_what_is_loaded_and_what_is_wrong(world: World) -> N
 
 
 @pytest_twisted.ensureDeferred
-async def test_customers_do_not(world: World) -> None:
-    _, client = await world.customer(name="Mill")
+async def test_customers_do_not(web: WebSide) -> None:
+    _, client = await web.customer(name="Mill")
     assert (await client.get("plugins")).status == 403
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_declared_channel_is_offered_and_checked(world: World) -> None:
-    customer, client = await world.customer(name="Mill")
-    guest = await visitor(world, str(client.token))
+async def test_a_declared_channel_is_offered_and_checked(web: WebSide) -> None:
+    customer, client = await web.customer(name="Mill")
+    guest = await visitor(web, str(client.token))
     path = f"/customers/{customer.id}/alerts"
     page = await guest.open(path)
     assert '<option value="chat"' in page
@@ -66,7 +66,7 @@ async def test_a_declared_channel_is_offered_and_checked(world: World) -> None:
     assert refused.status == 422
     assert "mall letters are needed" in refused.content.decode()
     await guest.submit(f"{path}/channels", type="chat", address="energy", secret="12345678")
-    stored = await world.customers.get(customer.id)
+    stored = await web.customers.get(customer.id)
     assert stored is not None
     assert list(stored.extensions["alerts"]["channels"]) == [{"type": "chat", "room": "energy", "secret": "12345678"}]
     page = await guest.open(path)
@@ -79,17 +79,17 @@ async def test_a_declared_channel_is_offered_and_checked(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_page_and_the_api_offer_and_check_them(world: World) -> None:
-    object.__setattr__(world.context, "alert_rules", {"freezer": FREEZER})  # what the daemon's plugins would be
-    mount_pages(world)
-    customer, client = await world.customer(name="Mill", logger_serial_number="AA01", load="1", solar="2")
+async def test_the_page_and_the_api_offer_and_check_them(web: WebSide) -> None:
+    object.__setattr__(web.context, "alert_rules", {"freezer": FREEZER})  # what the daemon's plugins would be
+    mount_pages(web)
+    customer, client = await web.customer(name="Mill", logger_serial_number="AA01", load="1", solar="2")
     path, api = f"/customers/{customer.id}/alerts", f"customers/{customer.id}/alerts"
     gone = {"of_old": {"enabled": True}}
     saved = await client.put(api, {"plugin_rules": {**gone, "freezer": {"above": -5}}}, headers={"If-Match": "*"})
     assert saved.json["alerts"]["plugin_rules"]["freezer"]["above"] == -5
     wrong = await client.put(api, {"plugin_rules": {"freezer": {"above": 99}}}, headers={"If-Match": "*"})
     assert wrong.status == 422 and wrong.json["errors"][0]["field"] == "alerts.plugin_rules.freezer.above"
-    visitor = Visitor(world, client.token or "")
+    visitor = Visitor(web, client.token or "")
     await visitor.sign_in()
     page = await visitor.open(path)
     for said in (
@@ -109,7 +109,7 @@ async def test_the_page_and_the_api_offer_and_check_them(world: World) -> None:
         "plugin_rules.freezer.role": "solar",
     }
     assert (await visitor.submit(path, **form)).status == 303
-    stored = await world.customers.get(customer.id)
+    stored = await web.customers.get(customer.id)
     assert stored is not None
     settings = alerts_of(stored)
     assert settings is not None

@@ -7,7 +7,7 @@ import pytest_twisted
 
 from cenergyd.runtime.store_info import StoreInfo
 from cenergyd.web.pages.stores import size_text
-from tests.web.harness import Client, World
+from tests.web.harness import Client, WebSide
 from tests.web.pages.visitor import Visitor, mount_pages
 
 INFOS = (
@@ -20,10 +20,10 @@ INFOS = (
 
 
 @pytest_twisted.ensureDeferred
-async def test_operators_see_sizes_and_what_is_kept(world: World) -> None:
-    object.__setattr__(world.context, "store_infos", lambda: INFOS)
-    mount_pages(world)
-    visitor = Visitor(world, world.operator_token)
+async def test_operators_see_sizes_and_what_is_kept(web: WebSide) -> None:
+    object.__setattr__(web.context, "store_infos", lambda: INFOS)
+    mount_pages(web)
+    visitor = Visitor(web, web.operator_token)
     await visitor.sign_in()
     page = await visitor.open("/stores")
     for said in (
@@ -36,9 +36,9 @@ async def test_operators_see_sizes_and_what_is_kept(world: World) -> None:
         "old readings still wait",
     ):
         assert said in page
-    answer = await Client(world, world.operator_token).get("stores")
+    answer = await Client(web, web.operator_token).get("stores")
     assert [store["bytes"] for store in answer.json["stores"]] == [None, 123_456_789]
-    _, client = await world.customer(name="Mill")
+    _, client = await web.customer(name="Mill")
     assert (await client.get("stores")).status == 403
 
 

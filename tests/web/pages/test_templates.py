@@ -16,7 +16,7 @@ from cenergyd.web.pages.static import StaticFiles
 from cenergyd.web.pages.templates import Templates
 from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.root import Root
-from tests.web.harness import Client, World
+from tests.web.harness import Client, WebSide
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,7 +53,7 @@ async def test_a_compiled_page_needs_nothing_else() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_reactor_compiles_no_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_reactor_compiles_no_page(web: WebSide, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[str] = []
     compiled = Environment.compile
 
@@ -62,10 +62,10 @@ async def test_the_reactor_compiles_no_page(world: World, monkeypatch: pytest.Mo
         return compiled(self, *args, **kwargs)  # type: ignore[call-overload]
 
     monkeypatch.setattr(Environment, "compile", recorded)
-    pages = Pages(world.context, in_thread=in_a_thread)
-    world.site.resource = Root({"": pages.app.resource()}, {})
+    pages = Pages(web.context, in_thread=in_a_thread)
+    web.site.resource = Root({"": pages.app.resource()}, {})
     for path in ("/sign-in", "/nowhere", "/sign-in"):
-        answer = await Client(world).get(path)
+        answer = await Client(web).get(path)
         assert b"<!doctype html>" in answer.content.lower()
     assert threads
     assert threading.main_thread().name not in threads

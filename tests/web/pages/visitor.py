@@ -11,21 +11,21 @@ from cenergyd.web.api.app import BASE
 from cenergyd.web.pages.app import Pages
 from cenergyd.web.pages.static import BASE as STATIC
 from cenergyd.web.server.root import Root
-from tests.web.harness import Client, Response, World
+from tests.web.harness import Client, Response, WebSide
 
 
-def mount_pages(world: World) -> None:
-    """Have the world's server answer with pages as well."""
-    pages = Pages(world.context)
-    mounts = {BASE: world.api.app.resource(), STATIC: pages.static, "": pages.app.resource()}
-    world.site.resource = Root(mounts, {})
+def mount_pages(web: WebSide) -> None:
+    """Have the server of the API answer with pages as well."""
+    pages = Pages(web.context)
+    mounts = {BASE: web.api.app.resource(), STATIC: pages.static, "": pages.app.resource()}
+    web.site.resource = Root(mounts, {})
 
 
 class Visitor:
     """A browser without a screen: a session, the page's form, its fields."""
 
-    def __init__(self, world: World, token: str) -> None:
-        self._client = Client(world)
+    def __init__(self, web: WebSide, token: str) -> None:
+        self._client = Client(web)
         self._token = token
         self.page: Response | None = None
         self.fields: dict[str, str] = {}

@@ -13,7 +13,7 @@ from cenergyd.errors import StoreUnavailable
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.web.server.problems import RequestProblem
 from cenergyd.web.views.customer_service import FOREIGN_LOGGER, check_size
-from tests.web.harness import Client, World
+from tests.web.harness import Client, WebSide
 from tests.web.pages.visitor import Visitor, mount_pages
 
 SERIAL, OTHER, NEW = "001EC6001433", "001EC6009999", "001EC6000001"
@@ -21,11 +21,11 @@ START = 1_750_000_200
 ANY = {"If-Match": "*"}
 
 
-async def stored(world: World, serial: str = SERIAL, meters: str = "123") -> None:
+async def stored(web: WebSide, serial: str = SERIAL, meters: str = "123") -> None:
     """Readings of a logger's meters, three minutes each."""
     for meter in meters:
         readings = [Reading(START + 60 * n, P=float(meter)) for n in range(3)]
-        await world.readings.write([SeriesReadings(f"{serial}_{meter}", readings)])
+        await web.readings.write([SeriesReadings(f"{serial}_{meter}", readings)])
 
 
 def failing(error: str) -> Any:
@@ -37,8 +37,8 @@ def failing(error: str) -> Any:
     return call
 
 
-async def pending(world: World, customer: Customer) -> tuple[int | None, int | None]:
-    now = await world.customers.get(customer.id)
+async def pending(web: WebSide, customer: Customer) -> tuple[int | None, int | None]:
+    now = await web.customers.get(customer.id)
     return now.pending_start, now.pending_end
 
 
@@ -65,78 +65,78 @@ WAYS = (by_settings, by_replacing, by_history, by_compat)
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest_twisted.ensureDeferred
-async def test_a_change_comes_with_its_window(world: World, way: Any) -> None:
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
-    await stored(world)
+async def test_a_change_comes_with_its_window(web: WebSide, way: Any) -> None:
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+    await stored(web)
     assert (await way(client, customer)).status == 200
-    since, until = await pending(world, customer)
+    since, until = await pending(web, customer)
     assert since == START
     assert until is not None
-    assert until >= world.clock.now
+    assert until >= web.clock.now
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest_twisted.ensureDeferred
-async def test_without_the_readings_nothing_is_changed(world: World, way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
-    await stored(world)
+async def test_without_the_readings_nothing_is_changed(web: WebSide, way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+    await stored(web)
     for method in ("first", "last"):
-        monkeypatch.setattr(world.readings, method, failing("no readings"))
+        monkeypatch.setattr(web.readings, method, failing("no readings"))
     assert (await way(client, customer)).status == 503
-    assert await world.customers.get(customer.id) == customer
-    assert not world.changes
+    assert await web.customers.get(customer.id) == customer
+    assert not web.changes
     # The same request again, when the store is back.
     monkeypatch.undo()
     assert (await way(client, customer)).status == 200
-    assert (await pending(world, customer))[0] == START
+    assert (await pending(web, customer))[0] == START
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest_twisted.ensureDeferred
 async def test_a_fault_between_settings_and_mark_leaves_neither(
-    world: World, way: Any, monkeypatch: pytest.MonkeyPatch
+    web: WebSide, way: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
-    await stored(world)
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+    await stored(web)
 
     def broken(db: Any, marks: Any) -> None:
         assert db.execute("SELECT solar FROM customer WHERE id = ?", (customer.id,)).fetchone() == ("3",)
         raise StoreUnavailable("the disk is full")
 
-    monkeypatch.setattr(world.customers.derivation_queue, "mark_within", broken)
+    monkeypatch.setattr(web.customers.derivation_queue, "mark_within", broken)
     assert (await way(client, customer)).status == 503
-    assert await world.customers.get(customer.id) == customer
+    assert await web.customers.get(customer.id) == customer
     monkeypatch.undo()
     assert (await way(client, customer)).status == 200
-    assert (await pending(world, customer))[0] == START
+    assert (await pending(web, customer))[0] == START
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_lost_answer_leaves_change_and_window(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
-    await stored(world)
-    update = world.customers.update
+async def test_a_lost_answer_leaves_change_and_window(web: WebSide, monkeypatch: pytest.MonkeyPatch) -> None:
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+    await stored(web)
+    update = web.customers.update
 
     async def lost(*args: Any, **more: Any) -> None:
         await update(*args, **more)
         raise StoreUnavailable("the connection ended before the answer")
 
-    monkeypatch.setattr(world.customers, "update", lost)
+    monkeypatch.setattr(web.customers, "update", lost)
     assert (await by_settings(client, customer)).status == 503
     monkeypatch.undo()
     # Taken by a derivation with the new settings before the client tries again.
-    (work,) = await world.customers.derivation_queue.claim("c", world.clock.now, 60, 10)
+    (work,) = await web.customers.derivation_queue.claim("c", web.clock.now, 60, 10)
     assert (work.customer.solar, work.start) == ("3", START)
-    await world.customers.derivation_queue.finish([work])
+    await web.customers.derivation_queue.finish([work])
     assert (await by_settings(client, customer)).status == 200
-    assert await pending(world, customer) == (None, None)
+    assert await pending(web, customer) == (None, None)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_derivation_under_way_does_not_take_the_mark_with_it(world: World) -> None:
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
-    await stored(world)
-    queue, now = world.customers.derivation_queue, world.clock.now
+async def test_a_derivation_under_way_does_not_take_the_mark_with_it(web: WebSide) -> None:
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+    await stored(web)
+    queue, now = web.customers.derivation_queue, web.clock.now
     await queue.mark([PendingMark(customer.id, START, now)])
     (old,) = await queue.claim("old", now, 60, 10)
     assert (await by_settings(client, customer)).status == 200
@@ -146,56 +146,56 @@ async def test_a_derivation_under_way_does_not_take_the_mark_with_it(world: Worl
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_forced_change_meets_another_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
-    await stored(world)
-    first = world.readings.first
+async def test_a_forced_change_meets_another_one(web: WebSide, monkeypatch: pytest.MonkeyPatch) -> None:
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+    await stored(web)
+    first = web.readings.first
 
     async def meanwhile(series: Any, since: int = 0) -> Any:
         monkeypatch.undo()
-        await world.customers.update(customer.id, {"facility": "", "load": "1"})
+        await web.customers.update(customer.id, {"facility": "", "load": "1"})
         return await first(series, since)
 
-    monkeypatch.setattr(world.readings, "first", meanwhile)
+    monkeypatch.setattr(web.readings, "first", meanwhile)
     assert (await by_settings(client, customer)).status == 200
-    now = await world.customers.get(customer.id)
+    now = await web.customers.get(customer.id)
     assert (now.facility, now.load, now.solar, now.pending_start) == ("", "1", "3", START)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_new_customer_comes_with_its_window(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    await stored(world)
+async def test_a_new_customer_comes_with_its_window(web: WebSide, monkeypatch: pytest.MonkeyPatch) -> None:
+    await stored(web)
     body = {"facility": "1", "solar": "2", "logger_serial_number": SERIAL}
-    monkeypatch.setattr(world.readings, "first", failing("no readings"))
-    assert (await world.operator.post("customers", body)).status == 503
-    assert await world.customers.count() == 0
+    monkeypatch.setattr(web.readings, "first", failing("no readings"))
+    assert (await web.operator.post("customers", body)).status == 503
+    assert await web.customers.count() == 0
     monkeypatch.undo()
-    monkeypatch.setattr(world.customers.derivation_queue, "mark_within", lambda db, marks: 1 // 0)
-    assert (await world.operator.post("customers", body)).status == 500
-    assert await world.customers.count() == 0
+    monkeypatch.setattr(web.customers.derivation_queue, "mark_within", lambda db, marks: 1 // 0)
+    assert (await web.operator.post("customers", body)).status == 500
+    assert await web.customers.count() == 0
     monkeypatch.undo()
-    made = await world.operator.post("customers", body)
+    made = await web.operator.post("customers", body)
     assert made.status == 201
-    assert (await world.customers.get(made.json["id"])).pending_start == START
+    assert (await web.customers.get(made.json["id"])).pending_start == START
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_no_meter_needs_no_readings(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
-    monkeypatch.setattr(world.readings, "first", failing("no readings"))
+async def test_what_is_no_meter_needs_no_readings(web: WebSide, monkeypatch: pytest.MonkeyPatch) -> None:
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+    monkeypatch.setattr(web.readings, "first", failing("no readings"))
     renamed = await client.patch(f"customers/{customer.id}", {"name": "x", "solar": "2"}, headers=ANY)
     assert renamed.status == 200
     assert (await client.delete(f"customers/{customer.id}/tariff", headers=ANY)).status == 204
-    assert await pending(world, customer) == (None, None)
+    assert await pending(web, customer) == (None, None)
 
 
 @pytest_twisted.ensureDeferred
-async def test_old_computed_readings_count_too(world: World) -> None:
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
-    await stored(world)
-    await world.readings.write([SeriesReadings(f"{SERIAL}_missing_meter", [Reading(START - 600, P=1.0)])])
+async def test_old_computed_readings_count_too(web: WebSide) -> None:
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+    await stored(web)
+    await web.readings.write([SeriesReadings(f"{SERIAL}_missing_meter", [Reading(START - 600, P=1.0)])])
     assert (await by_settings(client, customer)).status == 200
-    assert (await pending(world, customer))[0] == START - 600
+    assert (await pending(web, customer))[0] == START - 600
 
 
 async def serial_by_patch(client: Client, customer: Customer, serial: str) -> Any:
@@ -222,13 +222,13 @@ SERIAL_WAYS = (serial_by_patch, serial_by_put, serial_by_history, serial_by_comp
 @pytest.mark.parametrize("way", SERIAL_WAYS)
 @pytest.mark.parametrize("written", [OTHER, OTHER.lower(), "00:1e:c6:00:99:99"])
 @pytest_twisted.ensureDeferred
-async def test_a_loggers_old_readings_are_private(world: World, way: Any, written: str) -> None:
-    await stored(world, OTHER)
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+async def test_a_loggers_old_readings_are_private(web: WebSide, way: Any, written: str) -> None:
+    await stored(web, OTHER)
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
     refused = await way(client, customer, written)
     assert (refused.status, refused.json["code"]) == (403, "logger_not_released")
     assert refused.json["errors"] == [{"field": "logger_serial_number", "detail": FOREIGN_LOGGER}]
-    assert await world.customers.get(customer.id) == customer
+    assert await web.customers.get(customer.id) == customer
     # The same for an unknown logger.
     unknown = await way(client, customer, NEW)
     assert (unknown.status, unknown.json) == (
@@ -237,36 +237,36 @@ async def test_a_loggers_old_readings_are_private(world: World, way: Any, writte
         if "request_id" in refused.json
         else refused.json,
     )
-    await world.customers.update(customer.id, {"extensions": {"released": [NEW]}})
+    await web.customers.update(customer.id, {"extensions": {"released": [NEW]}})
     fresh = await way(client, customer, NEW)
     assert (fresh.status, fresh.json["logger_serial_number"]) == (200, NEW)
 
 
 @pytest.mark.parametrize("way", SERIAL_WAYS[:3])
 @pytest_twisted.ensureDeferred
-async def test_operators_assign_any_logger(world: World, way: Any) -> None:
-    await stored(world, OTHER)
-    customer, _ = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
-    assert (await way(world.operator, customer, OTHER)).json["logger_serial_number"] == OTHER
+async def test_operators_assign_any_logger(web: WebSide, way: Any) -> None:
+    await stored(web, OTHER)
+    customer, _ = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+    assert (await way(web.operator, customer, OTHER)).json["logger_serial_number"] == OTHER
 
 
 @pytest_twisted.ensureDeferred
-async def test_present_and_former_loggers_are_free(world: World) -> None:
+async def test_present_and_former_loggers_are_free(web: WebSide) -> None:
     for serial in (SERIAL, NEW):
-        await stored(world, serial)
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+        await stored(web, serial)
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
     assert (await serial_by_put(client, customer, SERIAL)).status == 200
-    assert (await serial_by_history(world.operator, customer, NEW)).status == 200
+    assert (await serial_by_history(web.operator, customer, NEW)).status == 200
     assert (await serial_by_patch(client, customer, SERIAL)).status == 200
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_page_shows_it_at_the_field(world: World) -> None:
-    mount_pages(world)
-    await stored(world, OTHER)
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+async def test_the_page_shows_it_at_the_field(web: WebSide) -> None:
+    mount_pages(web)
+    await stored(web, OTHER)
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
     path = f"/customers/{customer.id}/settings"
-    own, operator = Visitor(world, client.token or ""), Visitor(world, world.operator_token)
+    own, operator = Visitor(web, client.token or ""), Visitor(web, web.operator_token)
     await own.sign_in()
     await own.open(path)
     refused = await own.submit(path, logger_serial_number=OTHER)
@@ -276,34 +276,34 @@ async def test_the_page_shows_it_at_the_field(world: World) -> None:
     assert beside is not None
     assert FOREIGN_LOGGER in beside[1]
     assert own.fields["logger_serial_number"] == OTHER
-    assert await world.customers.get(customer.id) == customer
+    assert await web.customers.get(customer.id) == customer
     await operator.sign_in()
     await operator.open(path)
     assert (await operator.submit(path, logger_serial_number=OTHER)).status == 303
-    assert (await world.customers.get(customer.id)).logger_serial_number == OTHER
+    assert (await web.customers.get(customer.id)).logger_serial_number == OTHER
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_meters_page_marks_before_it_changes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    mount_pages(world)
-    await stored(world)
-    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+async def test_the_meters_page_marks_before_it_changes(web: WebSide, monkeypatch: pytest.MonkeyPatch) -> None:
+    mount_pages(web)
+    await stored(web)
+    customer, client = await web.customer(facility="1", solar="2", logger_serial_number=SERIAL)
     path = f"/customers/{customer.id}/meters"
-    visitor = Visitor(world, client.token or "")
+    visitor = Visitor(web, client.token or "")
     await visitor.sign_in()
     await visitor.open(path)
     form = {**visitor.fields, "solar": "3", "since_kind": "always"}
-    monkeypatch.setattr(world.readings, "first", failing("no readings"))
+    monkeypatch.setattr(web.readings, "first", failing("no readings"))
     assert (await visitor.send(path, form)).status == 503
-    assert await world.customers.get(customer.id) == customer
+    assert await web.customers.get(customer.id) == customer
     monkeypatch.undo()
     assert (await visitor.send(path, form)).status == 303
-    assert (await pending(world, customer))[0] == START
+    assert (await pending(web, customer))[0] == START
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_api_document_names_the_answer(world: World) -> None:
-    paths = (await world.anybody().get("openapi.json")).json["paths"]
+async def test_the_api_document_names_the_answer(web: WebSide) -> None:
+    paths = (await web.anybody().get("openapi.json")).json["paths"]
     one = "/customers/{customer_id}"
     for path, method in ((one, "patch"), (one, "put"), (f"{one}/settings", "put"), (f"{one}/meters", "post")):
         described = paths[path][method]

@@ -7,7 +7,7 @@ import pytest_twisted
 
 from cenergyd.customers.ownership import released_loggers
 from cenergyd.runtime.plugin_info import PluginInfo
-from tests.web.harness import World
+from tests.web.harness import WebSide
 from tests.web.pages.visitor import Visitor, mount_pages
 
 NEW = "001EC6001111"
@@ -21,63 +21,61 @@ ANY = {"If-Match": "*"}
 
 
 @pytest.fixture
-def plugins(world: World) -> None:
-    object.__setattr__(world.context, "plugins", PLUGINS)  # what the daemon's plugins would be
+def plugins(web: WebSide) -> None:
+    object.__setattr__(web.context, "plugins", PLUGINS)  # what the daemon's plugins would be
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_released_logger_may_be_named(world: World) -> None:
-    customer, client = await world.customer(facility="1", solar="2")
+async def test_a_released_logger_may_be_named(web: WebSide) -> None:
+    customer, client = await web.customer(facility="1", solar="2")
     path = f"customers/{customer.id}/operator"
     assert (await client.get(path)).status == 403
     assert (await client.patch(path, {"released_loggers": [NEW]}, headers=ANY)).status == 403
-    read = await world.operator.get(path)
+    read = await web.operator.get(path)
     assert read.json == {"derivation_plugin": "", "released_loggers": []}
-    done = await world.operator.patch(
-        path, {"released_loggers": ["00:1e:c6:00:11:11"]}, headers={"If-Match": read.etag}
-    )
+    done = await web.operator.patch(path, {"released_loggers": ["00:1e:c6:00:11:11"]}, headers={"If-Match": read.etag})
     assert (done.status, done.json["released_loggers"]) == (200, [NEW])
-    assert (await world.operator.patch(path, {}, headers={"If-Match": read.etag})).status == 412
+    assert (await web.operator.patch(path, {}, headers={"If-Match": read.etag})).status == 412
     named = await client.patch(f"customers/{customer.id}", {"logger_serial_number": NEW}, headers=ANY)
     assert (named.status, named.json["logger_serial_number"]) == (200, NEW)
-    back = await world.operator.patch(path, {"released_loggers": []}, headers=ANY)
+    back = await web.operator.patch(path, {"released_loggers": []}, headers=ANY)
     assert back.json["released_loggers"] == []
-    stored = await world.customers.get(customer.id)
+    stored = await web.customers.get(customer.id)
     assert stored is not None and "released" not in stored.extensions
 
 
 @pytest.mark.parametrize("wrong", [["not a serial"], [7], "001EC6001111", [f"AA{n:04}" for n in range(201)]])
 @pytest_twisted.ensureDeferred
-async def test_nonsense_is_refused(world: World, wrong: object) -> None:
-    customer, _ = await world.customer()
-    refused = await world.operator.patch(f"customers/{customer.id}/operator", {"released_loggers": wrong}, headers=ANY)
+async def test_nonsense_is_refused(web: WebSide, wrong: object) -> None:
+    customer, _ = await web.customer()
+    refused = await web.operator.patch(f"customers/{customer.id}/operator", {"released_loggers": wrong}, headers=ANY)
     assert refused.status == 422
-    assert await world.customers.get(customer.id) == customer
+    assert await web.customers.get(customer.id) == customer
 
 
 @pytest.mark.usefixtures("plugins")
 @pytest_twisted.ensureDeferred
-async def test_the_derivation_plugin_is_one_that_derives(world: World) -> None:
-    customer, _ = await world.customer()
+async def test_the_derivation_plugin_is_one_that_derives(web: WebSide) -> None:
+    customer, _ = await web.customer()
     path = f"customers/{customer.id}/operator"
     for wrong in ("alerts", "broken", "nothing"):
-        refused = await world.operator.patch(path, {"derivation_plugin": wrong}, headers=ANY)
+        refused = await web.operator.patch(path, {"derivation_plugin": wrong}, headers=ANY)
         assert (refused.status, refused.json["errors"][0]["field"]) == (422, "derivation_plugin")
         assert "there are solar, carport" in refused.json["detail"]
-    done = await world.operator.patch(path, {"derivation_plugin": "carport"}, headers=ANY)
+    done = await web.operator.patch(path, {"derivation_plugin": "carport"}, headers=ANY)
     assert done.json == {"derivation_plugin": "carport", "released_loggers": []}
-    stored = await world.customers.get(customer.id)
+    stored = await web.customers.get(customer.id)
     assert stored is not None and stored.derivation_plugin == "carport"
-    assert (await world.operator.patch(path, {"derivation_plugin": ""}, headers=ANY)).json["derivation_plugin"] == ""
+    assert (await web.operator.patch(path, {"derivation_plugin": ""}, headers=ANY)).json["derivation_plugin"] == ""
 
 
 @pytest.mark.usefixtures("plugins")
 @pytest_twisted.ensureDeferred
-async def test_the_page_does_both(world: World) -> None:
-    mount_pages(world)
-    customer, client = await world.customer(name="Mill", facility="1", solar="2")
+async def test_the_page_does_both(web: WebSide) -> None:
+    mount_pages(web)
+    customer, client = await web.customer(name="Mill", facility="1", solar="2")
     path = f"/customers/{customer.id}/operator"
-    operator, guest = Visitor(world, world.operator_token), Visitor(world, client.token or "")
+    operator, guest = Visitor(web, web.operator_token), Visitor(web, client.token or "")
     await guest.sign_in()
     assert "For operators" not in await guest.open(f"/customers/{customer.id}/settings")
     await operator.sign_in()
@@ -89,29 +87,29 @@ async def test_the_page_does_both(world: World) -> None:
     assert "no/serial" in refused.content.decode() and 'id="released_loggers-error"' in refused.content.decode()
     done = await operator.submit(path, released_loggers="001ec6001111, 001EC6002222", derivation_plugin="carport")
     assert done.status == 303
-    stored = await world.customers.get(customer.id)
+    stored = await web.customers.get(customer.id)
     assert stored is not None
     assert released_loggers(stored) == {NEW, "001EC6002222"}
     assert stored.derivation_plugin == "carport"
     page = await operator.open(path)
-    await world.customers.update(customer.id, {"name": "Other"})
+    await web.customers.update(customer.id, {"name": "Other"})
     late = await operator.submit(path, released_loggers="")
     assert late.status == 409
     assert "Somebody else changed" in late.content.decode()
     assert (await operator.submit(path, released_loggers="")).status == 303
-    stored = await world.customers.get(customer.id)
+    stored = await web.customers.get(customer.id)
     assert stored is not None and not released_loggers(stored)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_plugin_that_is_gone_stays_chosen(world: World) -> None:
-    mount_pages(world)
-    customer, _ = await world.customer(name="Mill")
-    await world.customers.update(customer.id, {"extensions": {"derivation": {"plugin": "carport"}}})
-    operator = Visitor(world, world.operator_token)
+async def test_a_plugin_that_is_gone_stays_chosen(web: WebSide) -> None:
+    mount_pages(web)
+    customer, _ = await web.customer(name="Mill")
+    await web.customers.update(customer.id, {"extensions": {"derivation": {"plugin": "carport"}}})
+    operator = Visitor(web, web.operator_token)
     await operator.sign_in()
     path = f"/customers/{customer.id}/operator"
     assert "carport (not loaded)" in await operator.open(path)
     assert (await operator.submit(path, released_loggers=NEW)).status == 303
-    stored = await world.customers.get(customer.id)
+    stored = await web.customers.get(customer.id)
     assert stored is not None and stored.derivation_plugin == "carport"

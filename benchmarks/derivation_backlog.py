@@ -79,7 +79,7 @@ async def fill(stores: Stores, minutes: int) -> Customer:
     return customer
 
 
-class Pauses:
+class ReactorPauses:
     """Pauses of the reactor, measured with a timer due every millisecond."""
 
     def __init__(self, reactor: Any) -> None:
@@ -126,7 +126,7 @@ async def measure(reactor: Any, kind: str, days: int, *, traced: bool) -> None:
         gc.freeze()  # as 'cenergyd run' does
         if traced:
             tracemalloc.start()
-        pauses, began = Pauses(reactor), time.perf_counter()
+        pauses, began = ReactorPauses(reactor), time.perf_counter()
         await drained(reactor, deriving, stores)
         seconds, told = time.perf_counter() - began, pauses.stop()
         assert deriving.status.derived_readings == minutes, deriving.status

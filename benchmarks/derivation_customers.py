@@ -23,7 +23,7 @@ from twisted.internet.task import react
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.derivation_backlog import Pauses, store_urls
+from benchmarks.derivation_backlog import ReactorPauses, store_urls
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.service import DerivationService
@@ -89,7 +89,7 @@ async def measured(reactor: Any, chosen: argparse.Namespace, some: int, all_of_t
         for number in range(chosen.rounds):
             await one_minute(stores, active, start + 60 * number)
             profile = cProfile.Profile() if chosen.profile and number == chosen.rounds - 1 else None
-            pauses, began, cpu = Pauses(reactor), time.perf_counter(), time.process_time()
+            pauses, began, cpu = ReactorPauses(reactor), time.perf_counter(), time.process_time()
             if profile:
                 profile.enable()
             await service.tick()

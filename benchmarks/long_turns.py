@@ -27,7 +27,7 @@ _DEEP = 6
 _OURS = ("cenergyd", "benchmarks")
 
 
-class Watch:
+class TurnWatch:
     """Between two polls the reactor computes: how long, and, sampled by another thread, where."""
 
     def __init__(self, file: TextIO, poller: Any) -> None:
@@ -130,7 +130,7 @@ def main() -> None:
     from cenergyd.testing.tuned import set_constant
 
     cut = sys.argv.index("--")
-    watch = Watch(Path(sys.argv[1]).open("a", encoding="utf-8"), reactor._poller)  # noqa: SIM115
+    watch = TurnWatch(Path(sys.argv[1]).open("a", encoding="utf-8"), reactor._poller)  # noqa: SIM115
     reactor._poller = watch
     reactor.callWhenRunning(watch.start)
     for each in sys.argv[2:cut]:

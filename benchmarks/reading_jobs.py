@@ -27,7 +27,7 @@ from cenergyd.jobs.service import CONCURRENT_CUSTOMERS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.derivation_backlog import Pauses, store_urls
+from benchmarks.derivation_backlog import ReactorPauses, store_urls
 from cenergyd.customers.model import Customer
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.energy.job import update_energy
@@ -99,7 +99,7 @@ async def run(reactor: Any, chosen: argparse.Namespace, *, traced: bool) -> None
             gc.freeze()  # as 'cenergyd run' does
             if traced:
                 tracemalloc.start()
-            pauses, began = Pauses(reactor), time.perf_counter()
+            pauses, began = ReactorPauses(reactor), time.perf_counter()
             for job in JOBS:
                 await job(long, T0, T0 + 60 * minutes, context)
             seconds, told = time.perf_counter() - began, pauses.stop()

@@ -54,15 +54,15 @@ FURTHER = [f"{year_view.SERIAL}_{meter}" for meter in range(3, 16)]
 LARGE_ROWS = 60_000
 
 
-class Longest(NamedTuple):
+class LongestResponses(NamedTuple):
     """The longest response times in a period, s."""
 
     whole: float = 0.0
     own: float = 0.0
     """Without waiting for a processor."""
 
-    def or_longer(self, other: Longest) -> Longest:
-        return Longest(*(max(pair) for pair in zip(self, other, strict=True)))
+    def or_longer(self, other: LongestResponses) -> LongestResponses:
+        return LongestResponses(*(max(pair) for pair in zip(self, other, strict=True)))
 
 
 class Prober:
@@ -70,7 +70,7 @@ class Prober:
 
     def __init__(self, port: int) -> None:
         self._asked: Queue[int] = Queue()
-        self._found: Queue[Longest] = Queue()
+        self._found: Queue[LongestResponses] = Queue()
         self._process = Process(target=_probe, args=(port, self._asked, self._found), daemon=True)
         self._process.start()
 
@@ -79,7 +79,7 @@ class Prober:
         self._asked.put(pid)
         self._found.get()
 
-    def longest(self) -> Longest:
+    def longest(self) -> LongestResponses:
         """The longest response times since the last call."""
         self._asked.put(0)
         return self._found.get()
@@ -89,14 +89,14 @@ class Prober:
         self._process.join()
 
 
-def _probe(port: int, asked: Queue[int], found: Queue[Longest]) -> None:
+def _probe(port: int, asked: Queue[int], found: Queue[LongestResponses]) -> None:
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    longest, pid = Longest(), 0
+    longest, pid = LongestResponses(), 0
     while True:
         if not asked.empty():
             pid = asked.get() or pid
             found.put(longest)
-            longest = Longest()
+            longest = LongestResponses()
         waited = _ready(pid)
         began = time.perf_counter()
         try:
@@ -108,7 +108,7 @@ def _probe(port: int, asked: Queue[int], found: Queue[Longest]) -> None:
         except (OSError, http.client.HTTPException):
             link.close()
         took = time.perf_counter() - began
-        longest = longest.or_longer(Longest(took, max(0.0, took - (_ready(pid) - waited))))
+        longest = longest.or_longer(LongestResponses(took, max(0.0, took - (_ready(pid) - waited))))
         time.sleep(PAUSE)
 
 
@@ -145,7 +145,7 @@ class WatchedDaemon(RunningDaemon):
         return found
 
 
-class Place(NamedTuple):
+class ProbedSite(NamedTuple):
     """The daemon, and the credentials and customer of requests."""
 
     daemon: RunningDaemon
@@ -185,7 +185,7 @@ class Place(NamedTuple):
 Case = tuple[str, Callable[[], str]]
 
 
-def groups(place: Place) -> dict[str, Callable[[], Iterator[Case]]]:
+def groups(place: ProbedSite) -> dict[str, Callable[[], Iterator[Case]]]:
     """The cases on the running daemon, by subject."""
     return {
         "pages": lambda: pages(place),
@@ -197,7 +197,7 @@ def groups(place: Place) -> dict[str, Callable[[], Iterator[Case]]]:
     }
 
 
-def pages(place: Place) -> Iterator[Case]:
+def pages(place: ProbedSite) -> Iterator[Case]:
     """Every page for the first time since the start."""
     own = "settings power energy alerts tariff charges doctor meters access corrections stores"
     paths = ["/sign-in", "/overview", "/rejected", "/plugins", "/access", "/sessions", "/stores", "/customers/new"]
@@ -206,7 +206,7 @@ def pages(place: Place) -> Iterator[Case]:
         yield f"first {path.replace(place.customer, '...')}", lambda path=path: str(place.ask(path)[0])
 
 
-def commands(place: Place) -> Iterator[Case]:
+def commands(place: ProbedSite) -> Iterator[Case]:
     """Commands that an administrator may run beside the daemon."""
     if place.daemon.settings["customers.url"].startswith("mongodb"):
         yield "migrate", lambda: _ran(place.daemon.run("migrate"))
@@ -219,13 +219,13 @@ def commands(place: Place) -> Iterator[Case]:
     yield "backup", lambda: _ran(place.daemon.run("backup", str(place.daemon.folder / f"backup-{time.time()}")))
 
 
-def derivation(place: Place) -> Iterator[Case]:
+def derivation(place: ProbedSite) -> Iterator[Case]:
     """Long work for derivation and jobs."""
     yield "corrections of a year", lambda: correct(place)
     yield "a year derived again", lambda: backfill(place)
 
 
-def correct(place: Place) -> str:
+def correct(place: ProbedSite) -> str:
     """Correct most of the year, and wait until everything is recomputed."""
     one = f"/api/v1/customers/{place.customer}/corrections"
     wanted = {"meter": "1", "start": place.end - 300 * DAY, "end": place.end, "kind": "scale", "factor": 2.0}
@@ -236,7 +236,7 @@ def correct(place: Place) -> str:
     return f"{settled(place):.0f} s"
 
 
-def largest_responses(place: Place) -> Iterator[Case]:
+def largest_responses(place: ProbedSite) -> Iterator[Case]:
     """The largest responses that a user can request."""
     one, end, start = f"/api/v1/customers/{place.customer}", place.end, place.end - min(place.days, 366) * DAY
     curves = f"start={start}&end={end}&resolution=3600"
@@ -271,13 +271,13 @@ def largest_responses(place: Place) -> Iterator[Case]:
     yield "metrics", lambda: place.got("/metrics")
 
 
-def at_once(place: Place, paths: Sequence[str]) -> str:
+def at_once(place: ProbedSite, paths: Sequence[str]) -> str:
     """Many requests at the same time."""
     with ThreadPoolExecutor(len(paths)) as threads:
         return " ".join(Counter(str(status) for status, _ in threads.map(place.ask, paths)))
 
 
-def changes(place: Place) -> Iterator[Case]:
+def changes(place: ProbedSite) -> Iterator[Case]:
     """The largest accepted bodies, with costly content."""
     one = f"/api/v1/customers/{place.customer}"
     size = 65_000
@@ -303,7 +303,7 @@ def changes(place: Place) -> Iterator[Case]:
     yield "sign-in form of 64 kB", lambda: place.sent("/sign-in", "POST", b"token=" + b"%41" * (size // 3), form)
 
 
-def uploads(place: Place) -> Iterator[Case]:
+def uploads(place: ProbedSite) -> Iterator[Case]:
     """The largest uploads that a logger can send."""
     start = place.end - LARGE_ROWS * 60
     rows = [Reading(start + 60 * n, 2.0 + n % 7 / 8, 0.95, 120.5, 0.5) for n in range(LARGE_ROWS)]
@@ -320,14 +320,14 @@ def uploads(place: Place) -> Iterator[Case]:
     yield "upload of the largest config file", lambda: place.sent("/consume", "POST", form, kind)
 
 
-def upload(place: Place, content: bytes) -> str:
+def upload(place: ProbedSite, content: bytes) -> str:
     kind, body = encode.multipart_form(
         encode.log_fields(year_view.SERIAL, PASSWORD, "1", content), encode.log_filename("1"), content
     )
     return place.sent("/consume", "POST", body, kind)
 
 
-def backfill(place: Place) -> str:
+def backfill(place: ProbedSite) -> str:
     """Request a backfill, and wait until nothing is pending."""
     began = time.monotonic()
     start = place.end - place.days * DAY
@@ -336,7 +336,7 @@ def backfill(place: Place) -> str:
     return f"{time.monotonic() - began:.0f} s"
 
 
-def settled(place: Place) -> float:
+def settled(place: ProbedSite) -> float:
     """Wait until nothing of the customer is pending, at most 200 s; returns the seconds."""
     began = time.monotonic()
     while time.monotonic() - began < 200:
@@ -352,7 +352,7 @@ def _ran(done: subprocess.CompletedProcess[str]) -> str:
     return f"exit code {done.returncode}"
 
 
-class Measuring:
+class CaseRunner:
     """Runs cases on a daemon and prints their lines."""
 
     def __init__(self, daemon: WatchedDaemon, prober: Prober, *, places: bool) -> None:
@@ -386,15 +386,15 @@ class Measuring:
                 print("      " + json.dumps(turn), flush=True)
 
 
-def measure(daemon: WatchedDaemon, customer: str, end: int, given: argparse.Namespace) -> Measuring:
+def measure(daemon: WatchedDaemon, customer: str, end: int, given: argparse.Namespace) -> CaseRunner:
     """Measure the chosen groups."""
     prober = Prober(daemon.port)
-    measuring = Measuring(daemon, prober, places=given.places)
+    measuring = CaseRunner(daemon, prober, places=given.places)
     try:
         measuring.row(f"start with {given.customers:,} customers", lambda: started(daemon, prober))
         token = daemon.run("token", "add", "--operator", "benchmark").stdout.strip()
         measuring.row("nothing for 3 s", lambda: time.sleep(3) or "")  # type: ignore[func-returns-value]
-        for name, cases in groups(Place(daemon, token, customer, end, given.days)).items():
+        for name, cases in groups(ProbedSite(daemon, token, customer, end, given.days)).items():
             for what, run in cases() if name in given.only else ():
                 if given.case in what:
                     measuring.row(what, run)
@@ -490,7 +490,7 @@ def main() -> None:
         sys.exit(found.worst > MAY_TAKE or found.computed > MAY_COMPUTE)
 
 
-def prepared(folder: Path, given: argparse.Namespace) -> Measuring | None:
+def prepared(folder: Path, given: argparse.Namespace) -> CaseRunner | None:
     """Start the stores, fill them unless they are filled, and measure."""
     settings = {"archive.folder": str(folder / "archive"), "archive.days": "5"}
     servers: list[RunningServer] = []

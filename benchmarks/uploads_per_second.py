@@ -195,7 +195,7 @@ def load(
     return done.rate
 
 
-class Load(NamedTuple):
+class WrkResult(NamedTuple):
     """The result of wrk."""
 
     rate: float
@@ -208,7 +208,7 @@ _sent: dict[int, int] = {}
 """Port -> number of uploads of the file that were sent there."""
 
 
-def wrk(port: int, uploads: FreshUploads, connections: int, seconds: int, *, fresh: bool = True) -> Load:
+def wrk(port: int, uploads: FreshUploads, connections: int, seconds: int, *, fresh: bool = True) -> WrkResult:
     """Upload as fast as possible. Exits if an upload is refused.
 
     :param fresh: False for a server that stores nothing, which gets the same uploads repeatedly.
@@ -227,7 +227,7 @@ def wrk(port: int, uploads: FreshUploads, connections: int, seconds: int, *, fre
     rate, requests = re.search(r"Requests/sec:\s+([\d.]+)", told), re.search(r"(\d+) requests in", told)
     assert rate and requests
     _sent[port] = _sent.get(port, 0) + int(requests[1]) + connections
-    return Load(float(rate[1]), int(requests[1]), told)
+    return WrkResult(float(rate[1]), int(requests[1]), told)
 
 
 if __name__ == "__main__":

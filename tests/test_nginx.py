@@ -38,7 +38,7 @@ http {{
 """
 
 
-class Front:
+class NginxProxy:
     """nginx before a daemon."""
 
     def __init__(self, folder: Path) -> None:
@@ -86,8 +86,8 @@ class Front:
 
 
 @pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    one = Front(tmp_path_factory.mktemp("nginx"))
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxProxy]:
+    one = NginxProxy(tmp_path_factory.mktemp("nginx"))
     try:
         wait_for(lambda: _answers(one), 120, "nginx")
         yield one
@@ -95,7 +95,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         one.end()
 
 
-def _answers(front: Front) -> bool:
+def _answers(front: NginxProxy) -> bool:
     assert front.process.poll() is None, front.log.read_text()
     try:
         return front.call("GET", "/sign-in", secure=True)[0] == 200
@@ -103,7 +103,7 @@ def _answers(front: Front) -> bool:
         return False
 
 
-def test_people_sign_in_over_tls_only(front: Front) -> None:
+def test_people_sign_in_over_tls_only(front: NginxProxy) -> None:
     token = front.daemon.run("token", "add", "x", "--operator").stdout.strip()
     body, kind = json.dumps({"token": token}).encode(), {"Content-Type": "application/json"}
     status, headers, _ = front.call("POST", "/api/v1/session", body, kind, secure=False)
@@ -120,7 +120,7 @@ def test_people_sign_in_over_tls_only(front: Front) -> None:
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_loggers_upload_both_ways(front: Front, secure: bool) -> None:
+def test_loggers_upload_both_ways(front: NginxProxy, secure: bool) -> None:
     if not any("Site" in line for line in front.daemon.run("customers", "list").stdout.splitlines()):
         add_customer(front.daemon, SERIAL, load="1", solar="2")
     content = encode.log_text(readings(int(time.time()) // 60 * 60, 1, 1.0), VERIS)
@@ -131,7 +131,7 @@ def test_loggers_upload_both_ways(front: Front, secure: bool) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_the_daemon_sees_who_asks(front: Front, host: str) -> None:
+def test_the_daemon_sees_who_asks(front: NginxProxy, host: str) -> None:
     headers = {"X-Forwarded-For": "192.0.2.99", "Content-Type": "application/x-www-form-urlencoded"}
     front.call("POST", "/consume", b"MODE=LOGFILEUPLOAD", headers, secure=False, host=host)
     # Both hops are proxies of ours here, so the address that the client itself claims is the last that is none.
@@ -139,6 +139,6 @@ def test_the_daemon_sees_who_asks(front: Front, host: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/readyz", "/healthz"])
-def test_what_is_for_the_inside_stays_inside(front: Front, path: str) -> None:
+def test_what_is_for_the_inside_stays_inside(front: NginxProxy, path: str) -> None:
     assert front.call("GET", path, secure=True)[0] == 404
     assert front.call("GET", path, secure=False)[0] == 308

@@ -26,7 +26,7 @@ def cenergyd(folder: Path, *words: str, stdin: str = "") -> subprocess.Completed
     )  # fmt: skip
 
 
-class Here:
+class InProcessCommand:
     """The same without a process, for command lines that end before the reactor would start."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,9 +43,9 @@ class Here:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> InProcessCommand:
     monkeypatch.chdir(tmp_path)
-    return Here(monkeypatch, capsys)
+    return InProcessCommand(monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_help_names_every_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "customers add", "customers set"])
-def test_each_command_has_help(tmp_path: Path, here: Here, command: str) -> None:
-    code, said, _ = here(*command.split(), "--help")
+def test_each_command_has_help(tmp_path: Path, in_process: InProcessCommand, command: str) -> None:
+    code, said, _ = in_process(*command.split(), "--help")
     assert code == 0
     assert f"Usage: cenergyd {command}" in said
     assert list(tmp_path.iterdir()) == [], "help touches nothing"
@@ -107,9 +107,9 @@ def test_the_installed_script_is_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_command_line_is_2_and_says_what(
-    here: Here, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+    in_process: InProcessCommand, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
 ) -> None:
-    code, out, complaint = here(*words)
+    code, out, complaint = in_process(*words)
     assert code == 2
     assert said in complaint
     assert out == ""
@@ -187,16 +187,18 @@ def test_check_shows_whether_the_archive_can_be_written(tmp_path: Path) -> None:
     assert "cannot be written" in result.stderr
 
 
-def test_check_offline_uses_no_store(here: Here) -> None:
-    assert here("check", "--offline", "--set", "readings.url=influxdb://h:1/x")[0] == 0
+def test_check_offline_uses_no_store(in_process: InProcessCommand) -> None:
+    assert in_process("check", "--offline", "--set", "readings.url=influxdb://h:1/x")[0] == 0
 
 
-def test_print_defaults_is_the_shipped_file(here: Here) -> None:
-    assert here("check", "--print-defaults")[1] == (Path(__file__).parents[2] / "etc" / "cenergyd.ini").read_text()
+def test_print_defaults_is_the_shipped_file(in_process: InProcessCommand) -> None:
+    assert (
+        in_process("check", "--print-defaults")[1] == (Path(__file__).parents[2] / "etc" / "cenergyd.ini").read_text()
+    )
 
 
-def test_plugins_lists_the_built_in_ones(here: Here) -> None:
-    code, said, _ = here("plugins", "--json", "--set", "plugins.disabled=solar")
+def test_plugins_lists_the_built_in_ones(in_process: InProcessCommand) -> None:
+    code, said, _ = in_process("plugins", "--json", "--set", "plugins.disabled=solar")
     assert code == 0
     found = {one["name"]: one for one in map(json.loads, said.splitlines())}
     assert {"solar", "load", "utility"} <= found.keys()

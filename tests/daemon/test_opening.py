@@ -12,7 +12,7 @@ from cenergyd.daemon.opening import REOPEN_SECONDS, StoreOpening
 from cenergyd.errors import ConfigError, StoreUnavailable
 
 
-class Stores:
+class FailingStores:
     def __init__(self, *faults: Exception) -> None:
         self.faults = list(faults)
         self.closed = False
@@ -36,7 +36,9 @@ def opening(clock: Clock, stores: Any) -> tuple[StoreOpening, list[float]]:
 
 def test_opening_is_retried_after_any_error() -> None:
     clock = Clock()
-    one, opened = opening(clock, Stores(StoreUnavailable("down"), KeyError("odd"), StoreUnavailable("still down")))
+    one, opened = opening(
+        clock, FailingStores(StoreUnavailable("down"), KeyError("odd"), StoreUnavailable("still down"))
+    )
     assert Deferred.fromCoroutine(one.open()).called
     assert one.fault == "down"
     clock.advance(REOPEN_SECONDS)
@@ -51,7 +53,7 @@ def test_opening_is_retried_after_any_error() -> None:
 
 
 def test_what_is_wrong_at_the_start_ends_it() -> None:
-    one, _ = opening(Clock(), Stores(ConfigError("no such database")))
+    one, _ = opening(Clock(), FailingStores(ConfigError("no such database")))
     failed: list[BaseException] = []
     Deferred.fromCoroutine(one.open()).addErrback(lambda failure: failed.append(failure.value))
     assert isinstance(failed[0], ConfigError)
@@ -59,7 +61,7 @@ def test_what_is_wrong_at_the_start_ends_it() -> None:
 
 @pytest.mark.parametrize("faults", [(), (StoreUnavailable("down"),)])
 def test_a_stop_closes_and_tries_no_more(faults: tuple[Exception, ...]) -> None:
-    clock, stores = Clock(), Stores(*faults)
+    clock, stores = Clock(), FailingStores(*faults)
     one, opened = opening(clock, stores)
     Deferred.fromCoroutine(one.open())
     one.stopService()

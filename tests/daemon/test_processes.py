@@ -37,7 +37,7 @@ UNIT = Path(__file__).parents[2] / "systemd" / "cenergyd@.service"
 LISTEN = re.search(r'--set "server\.listen=(.+)"$', UNIT.read_text(), re.MULTILINE)[1]  # type: ignore[index]
 
 
-class Behind(RunningDaemon):
+class DaemonOnGivenSocket(RunningDaemon):
     """A daemon that is given its listening socket, and has a port of its own besides."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str], port: int, own: int) -> None:
@@ -67,7 +67,7 @@ class Behind(RunningDaemon):
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[list[Behind]]:
+def pair(tmp_path: Path) -> Iterator[list[DaemonOnGivenSocket]]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         settings = {
@@ -79,7 +79,7 @@ def pair(tmp_path: Path) -> Iterator[list[Behind]]:
             (tmp_path / name).mkdir()
             own = free_port()
             listen = LISTEN.replace("1808%i", str(own))
-            daemons.append(Behind(tmp_path / name, settings | {"server.listen": listen}, port, own))
+            daemons.append(DaemonOnGivenSocket(tmp_path / name, settings | {"server.listen": listen}, port, own))
         try:
             for daemon in daemons:
                 daemon.start_behind(listening)
@@ -89,7 +89,7 @@ def pair(tmp_path: Path) -> Iterator[list[Behind]]:
                 daemon.kill()
 
 
-def test_both_take_uploads_and_one_goes_on_alone(pair: list[Behind]) -> None:
+def test_both_take_uploads_and_one_goes_on_alone(pair: list[DaemonOnGivenSocket]) -> None:
     one, other = pair
     add_customer(one, SERIAL, load="1", solar="2")
     start = int(time.time()) // 60 * 60 - 3600

@@ -37,7 +37,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "STEP_ROWS", 7)
 
 
-class At:
+class FixedTimeReactor:
     """The reactor's timers at a fixed time."""
 
     def __getattr__(self, name: str) -> Any:
@@ -69,7 +69,7 @@ def waiting(times: list[int | None]) -> Any:
 
 
 async def free(store: SqliteReadingStore, keep: dict[str, int], oldest: list[int | None]) -> Retention:
-    service = Retention(At(), store.old_rows, keep, [waiting([None]), waiting(oldest)])
+    service = Retention(FixedTimeReactor(), store.old_rows, keep, [waiting([None]), waiting(oldest)])
     service.running = True  # without its loop: one pass is called by hand
     await service.free_old()
     return service
@@ -129,7 +129,7 @@ async def test_a_store_that_does_not_answer_is_tried_again_later(store: SqliteRe
     async def down() -> int | None:
         raise StoreUnavailable("down")
 
-    service = Retention(At(), store.old_rows, KEEP, [down])
+    service = Retention(FixedTimeReactor(), store.old_rows, KEEP, [down])
     service.running = True
     with pytest.raises(StoreUnavailable):
         await service.free_old()

@@ -26,7 +26,7 @@ ODD = Layout.of("odd", P=5)
 CHANGED_PASSWORD = "another horse"
 
 
-class Reloading:
+class ReloadedDaemon:
     """A daemon with a settings file, and what it says to a change of that."""
 
     def __init__(self, folder: Path) -> None:
@@ -66,14 +66,14 @@ class Reloading:
 
 
 @pytest.fixture
-def reloading(tmp_path: Path) -> Iterator[Reloading]:
-    one = Reloading(tmp_path)
+def reloading(tmp_path: Path) -> Iterator[ReloadedDaemon]:
+    one = ReloadedDaemon(tmp_path)
     one.daemon.start()
     yield one
     one.daemon.kill()
 
 
-def test_a_reload(reloading: Reloading) -> None:
+def test_a_reload(reloading: ReloadedDaemon) -> None:
     daemon = reloading.daemon
     add_customer(daemon, SERIAL, load="1", solar="2")
     now = int(time.time()) // 60 * 60
@@ -125,7 +125,7 @@ def test_a_reload(reloading: Reloading) -> None:
     assert " info " not in "".join(daemon.log().splitlines(keepends=True)[len(lines) :]), "and has no info any more"
 
 
-class Kept(threading.Thread):
+class KeptConnection(threading.Thread):
     """A proxy that keeps its connection open and brings one upload after the other."""
 
     def __init__(self, daemon: RunningDaemon, serial: str) -> None:
@@ -187,7 +187,7 @@ def test_a_stop_under_load(tmp_path: Path) -> None:
             add_customer(daemon, serial, load="1", solar="2")
         customer = json.loads(daemon.run("customers", "show", serials[0], "--json").stdout)["id"]
         token = daemon.run("token", "add", "x", "--operator").stdout.strip()
-        loggers = [Kept(daemon, serial) for serial in serials]
+        loggers = [KeptConnection(daemon, serial) for serial in serials]
         view = open_events(daemon, customer, token)
         idle = socket.create_connection(("127.0.0.1", daemon.port), timeout=120)
         for logger in loggers:

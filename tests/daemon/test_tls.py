@@ -22,7 +22,7 @@ from tests.servers import free_port
 SERIAL = "001EC6001433"
 
 
-class Secure:
+class TlsDaemon:
     """A daemon that listens with TLS and, for comparison, without."""
 
     def __init__(self, folder: Path) -> None:
@@ -54,13 +54,13 @@ class Secure:
 
 
 @pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    one = Secure(tmp_path_factory.mktemp("tls"))
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsDaemon]:
+    one = TlsDaemon(tmp_path_factory.mktemp("tls"))
     yield one
     one.daemon.kill()
 
 
-def test_an_upload(secure: Secure) -> None:
+def test_an_upload(secure: TlsDaemon) -> None:
     add_customer(secure.daemon, SERIAL, load="1", solar="2")
     content = encode.log_text(readings(int(time.time()) // 60 * 60, 1, 1.0), VERIS)
     kind, body = encode.multipart_form(
@@ -71,7 +71,7 @@ def test_an_upload(secure: Secure) -> None:
     assert f"listening on https://127.0.0.1:{secure.port}/" in secure.daemon.log()
 
 
-def test_hsts_is_reported_over_tls_only(secure: Secure) -> None:
+def test_hsts_is_reported_over_tls_only(secure: TlsDaemon) -> None:
     for path in ("/api/v1/openapi.json", "/sign-in", "/"):
         _, headers, _ = secure.call("GET", path)
         assert headers["Strict-Transport-Security"] == "max-age=31536000", path
@@ -79,7 +79,7 @@ def test_hsts_is_reported_over_tls_only(secure: Secure) -> None:
         assert "Strict-Transport-Security" not in headers, path
 
 
-def test_the_session_cookie_never_leaves_tls(secure: Secure) -> None:
+def test_the_session_cookie_never_leaves_tls(secure: TlsDaemon) -> None:
     token = secure.daemon.run("token", "add", "x", "--operator").stdout.strip()
     body, kind = json.dumps({"token": token}).encode(), {"Content-Type": "application/json"}
     status, headers, _ = secure.call("POST", "/api/v1/session", body, kind)
@@ -95,7 +95,7 @@ def test_the_session_cookie_never_leaves_tls(secure: Secure) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_versions(secure: Secure, version: ssl.TLSVersion) -> None:
+def test_versions(secure: TlsDaemon, version: ssl.TLSVersion) -> None:
     context = secure.context()
     context.minimum_version = context.maximum_version = version
     link = http.client.HTTPSConnection("127.0.0.1", secure.port, timeout=120, context=context)
@@ -104,7 +104,7 @@ def test_versions(secure: Secure, version: ssl.TLSVersion) -> None:
     link.close()
 
 
-def test_plain_http_at_the_tls_port_is_no_upload(secure: Secure) -> None:
+def test_plain_http_at_the_tls_port_is_no_upload(secure: TlsDaemon) -> None:
     link = http.client.HTTPConnection("127.0.0.1", secure.port, timeout=120)
     with pytest.raises((http.client.HTTPException, OSError)):
         link.request("GET", "/healthz")
@@ -113,7 +113,7 @@ def test_plain_http_at_the_tls_port_is_no_upload(secure: Secure) -> None:
     assert secure.daemon.ready()
 
 
-def test_a_key_that_cannot_be_read_is_reported(secure: Secure, tmp_path: Path) -> None:
+def test_a_key_that_cannot_be_read_is_reported(secure: TlsDaemon, tmp_path: Path) -> None:
     result = secure.daemon.run("run", "--set", f"server.listen=ssl:{free_port()}:privateKey={tmp_path}/gone.pem")
     assert result.returncode == 2
     assert "gone.pem" in result.stderr

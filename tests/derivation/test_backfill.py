@@ -25,129 +25,129 @@ END = START + 60 * (COUNT - 1) + 1
 class Customers:
     """As much of a customer store as a backfill needs."""
 
-    here: Site
+    daemon: Site
 
     @property
     def derivation_queue(self) -> Any:
-        return self.here.queue
+        return self.daemon.queue
 
     @property
     def job_queue(self) -> Any:
-        return self.here.jobs
+        return self.daemon.jobs
 
     async def get(self, customer_id: str) -> Customer | None:
-        found = self.here.customers.get(customer_id)
-        start, end = self.here.queue.pending.get(customer_id, (None, None))
+        found = self.daemon.customers.get(customer_id)
+        start, end = self.daemon.queue.pending.get(customer_id, (None, None))
         return attrs.evolve(found, pending_start=start, pending_end=end) if found else None
 
 
 def derived_once() -> Site:
     """A site with derived data, then the wrong meter corrected."""
-    here = site(customer())
+    daemon = site(customer())
     for meter in ("1", "2", "3"):
-        settle(here.clock, here.came("a", meter, minutes(COUNT, P=float(meter))))
-    here.tick()
+        settle(daemon.clock, daemon.came("a", meter, minutes(COUNT, P=float(meter))))
+    daemon.tick()
     for _ in range(100):
-        here.clock.advance(0.05)
-    here.customers["a"] = attrs.evolve(here.customers["a"], solar="3")
-    here.jobs.pending.clear()
-    return here
+        daemon.clock.advance(0.05)
+    daemon.customers["a"] = attrs.evolve(daemon.customers["a"], solar="3")
+    daemon.jobs.pending.clear()
+    return daemon
 
 
-def first(here: Site) -> Reading:
-    return settle(here.clock, here.computed("a"))[0]
+def first(daemon: Site) -> Reading:
+    return settle(daemon.clock, daemon.computed("a"))[0]
 
 
-def by_hand(here: Site, report: Any = lambda progress: None) -> Progress:
-    deriver = Deriver(plugins=here.plugins, formula="physical", tolerance=30, timeout=5, clock=here.clock)
+def by_hand(daemon: Site, report: Any = lambda progress: None) -> Progress:
+    deriver = Deriver(plugins=daemon.plugins, formula="physical", tolerance=30, timeout=5, clock=daemon.clock)
     return settle(
-        here.clock,
+        daemon.clock,
         backfill.run_backfill(
-            here.customers["a"], START, END, readings=here.readings, documents=here.documents,
-            customers=Customers(here), deriver=deriver, limit=500, report=report,
+            daemon.customers["a"], START, END, readings=daemon.readings, documents=daemon.documents,
+            customers=Customers(daemon), deriver=deriver, limit=500, report=report,
         ),
     )  # fmt: skip
 
 
 def test_without_a_daemon() -> None:
-    here = derived_once()
+    daemon = derived_once()
     seen: list[Progress] = []
-    assert first(here).P == 3.0
-    result = by_hand(here, seen.append)
+    assert first(daemon).P == 3.0
+    result = by_hand(daemon, seen.append)
     assert result == Progress(START, END, END, COUNT, COUNT)
-    assert first(here).P == 4.0
+    assert first(daemon).P == 4.0
     fractions = [progress.fraction for progress in seen]
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
     assert len(fractions) > 5
-    assert here.jobs.pending["a"] == (START - 60, END + 30)
-    assert here.queue.pending == {}
-    assert by_hand(here).written == 0
+    assert daemon.jobs.pending["a"] == (START - 60, END + 30)
+    assert daemon.queue.pending == {}
+    assert by_hand(daemon).written == 0
 
 
 def test_without_knowing_of_a_daemon_that_works_too() -> None:
-    here = derived_once()
+    daemon = derived_once()
 
     def meanwhile(progress: Progress) -> None:
         if progress.done > START:
-            settle(here.clock, here.queue.store_results({"a": '{"derived_until":1}'}))
+            settle(daemon.clock, daemon.queue.store_results({"a": '{"derived_until":1}'}))
 
-    by_hand(here, meanwhile)
-    assert here.queue.pending == {"a": (START, END)}
+    by_hand(daemon, meanwhile)
+    assert daemon.queue.pending == {"a": (START, END)}
 
 
-def followed(here: Site, seen: list[Progress], key: str = "a") -> list[Any]:
+def followed(daemon: Site, seen: list[Progress], key: str = "a") -> list[Any]:
     results: list[Any] = []
     work = backfill.follow(
-        key, START, END, customers=Customers(here), tolerance=30,
-        report=seen.append, clock=here.clock,
+        key, START, END, customers=Customers(daemon), tolerance=30,
+        report=seen.append, clock=daemon.clock,
     )  # fmt: skip
     Deferred.fromCoroutine(work).addBoth(results.append)
     return results
 
 
 def test_by_the_daemon() -> None:
-    here = derived_once()
+    daemon = derived_once()
     seen: list[Progress] = []
-    results = followed(here, seen)
+    results = followed(daemon, seen)
     for _ in range(30):
-        here.clock.advance(0.1)
+        daemon.clock.advance(0.1)
     assert not results, "no daemon runs yet; what it did before does not count"
     assert seen[-1].done == START
-    here.tick()
+    daemon.tick()
     for _ in range(100):
-        here.clock.advance(0.1)
+        daemon.clock.advance(0.1)
     assert results == [Progress(START, END, END)]
-    assert first(here).P == 4.0
+    assert first(daemon).P == 4.0
 
 
 def test_nothing_to_compute_ends_at_once() -> None:
-    here = site(customer(load="3"))
-    results = followed(here, [])
+    daemon = site(customer(load="3"))
+    results = followed(daemon, [])
     assert results == [Progress(START, END, END)]
 
 
 def test_an_unknown_customer() -> None:
-    here = site(customer())
-    (result,) = followed(here, [], "nobody")
+    daemon = site(customer())
+    (result,) = followed(daemon, [], "nobody")
     with pytest.raises(NotFound):
         result.raiseException()
 
 
 def test_a_failure_is_reported_and_what_was_derived_before_does_not_count() -> None:
-    here = derived_once()
+    daemon = derived_once()
     seen: list[Progress] = []
-    results = followed(here, seen)
-    before = body_of(here.customers["a"].derivation)
+    results = followed(daemon, seen)
+    before = body_of(daemon.customers["a"].derivation)
     assert before["window"]["end"] >= END
-    here.queue.pending.clear()  # claimed by a daemon
+    daemon.queue.pending.clear()  # claimed by a daemon
     failure = {"plugin": "x", "message": "it failed", "since": START}
-    settle(here.clock, here.queue.store_results({"a": body_text({**before, "failure": failure})}))
+    settle(daemon.clock, daemon.queue.store_results({"a": body_text({**before, "failure": failure})}))
     for _ in range(30):
-        here.clock.advance(0.1)
+        daemon.clock.advance(0.1)
     assert not results
     assert (seen[-1].done, seen[-1].failure) == (START, "it failed")
-    settle(here.clock, here.queue.store_results({"a": body_text(before)}))
+    settle(daemon.clock, daemon.queue.store_results({"a": body_text(before)}))
     for _ in range(30):
-        here.clock.advance(0.1)
+        daemon.clock.advance(0.1)
     assert results == [Progress(START, END, END)]

@@ -18,145 +18,145 @@ from cenergyd.errors import StoreUnavailable
 from tests.derivation.memory import START, Site, customer, minutes, settle, site
 
 
-def marks_of(here: Site) -> ClaimedMarks:
-    marks = ClaimedMarks(here.queue, here.clock, CLAIM_SECONDS)
+def marks_of(daemon: Site) -> ClaimedMarks:
+    marks = ClaimedMarks(daemon.queue, daemon.clock, CLAIM_SECONDS)
     marks.open = True
     return marks
 
 
-def mark(here: Site, marks: ClaimedMarks, key: str, start: int, end: int) -> None:
-    settle(here.clock, marks.mark([PendingMark(key, start, end)]))
+def mark(daemon: Site, marks: ClaimedMarks, key: str, start: int, end: int) -> None:
+    settle(daemon.clock, marks.mark([PendingMark(key, start, end)]))
 
 
 def windows(works: Sequence[tuple[PendingWork, float]]) -> list[tuple[str, int, int]]:
     return sorted((work.customer.id, work.start, work.end) for work, _ in works)
 
 
-def taken(here: Site, marks: ClaimedMarks, limit: int = 100) -> list[tuple[PendingWork, float]]:
-    return settle(here.clock, marks.take(limit))
+def taken(daemon: Site, marks: ClaimedMarks, limit: int = 100) -> list[tuple[PendingWork, float]]:
+    return settle(daemon.clock, marks.take(limit))
 
 
 def test_marks_until_the_next_pass_are_one_claim_each() -> None:
-    here = site(customer("a"), customer("b"))
-    marks = marks_of(here)
-    began = here.clock.seconds()
-    mark(here, marks, "a", 0, 10)
-    mark(here, marks, "a", 5, 20)
-    mark(here, marks, "b", 0, 10)
-    assert here.queue.pending == {}
-    works = taken(here, marks)
+    daemon = site(customer("a"), customer("b"))
+    marks = marks_of(daemon)
+    began = daemon.clock.seconds()
+    mark(daemon, marks, "a", 0, 10)
+    mark(daemon, marks, "a", 5, 20)
+    mark(daemon, marks, "b", 0, 10)
+    assert daemon.queue.pending == {}
+    works = taken(daemon, marks)
     assert windows(works) == [("a", 0, 20), ("b", 0, 10)]
     assert all(0 <= claimed_at - began < 1 for _, claimed_at in works)
-    assert taken(here, marks) == []
-    mark(here, marks, "a", 30, 40)
-    assert here.queue.pending == {"a": (30, 40)}, "its derivation runs: this waits"
-    assert taken(here, marks) == []
+    assert taken(daemon, marks) == []
+    mark(daemon, marks, "a", 30, 40)
+    assert daemon.queue.pending == {"a": (30, 40)}, "its derivation runs: this waits"
+    assert taken(daemon, marks) == []
 
 
 def test_only_so_many_are_taken_at_once_and_under_one_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claimed_marks, "MAX_CUSTOMERS", 3)
-    here = site(*(customer(key) for key in "abcdefgh"))
-    marks = marks_of(here)
+    daemon = site(*(customer(key) for key in "abcdefgh"))
+    marks = marks_of(daemon)
     for key in "abcdefgh":
-        mark(here, marks, key, 0, 10)
-    assert len({claim for *_, claim, _ in here.queue.working.values()}) == 3
-    found = [windows(taken(here, marks, 5)), windows(taken(here, marks, 5))]
+        mark(daemon, marks, key, 0, 10)
+    assert len({claim for *_, claim, _ in daemon.queue.working.values()}) == 3
+    found = [windows(taken(daemon, marks, 5)), windows(taken(daemon, marks, 5))]
     assert [len(each) for each in found] == [5, 3]
     assert sorted(key for each in found for key, _, _ in each) == list("abcdefgh")
 
 
 def test_a_pass_waits_for_marks_that_the_store_has_not_answered() -> None:
-    here = site(customer("a"), customer("b"))
-    marks, answered = marks_of(here), Deferred[None]()
-    write = here.queue.mark_claimed
+    daemon = site(customer("a"), customer("b"))
+    marks, answered = marks_of(daemon), Deferred[None]()
+    write = daemon.queue.mark_claimed
 
     async def slow(*arguments: Any) -> None:
         await answered
         await write(*arguments)
 
-    here.queue.mark_claimed = slow  # type: ignore[method-assign]
+    daemon.queue.mark_claimed = slow  # type: ignore[method-assign]
     marking = Deferred.fromCoroutine(marks.mark([PendingMark("a", 0, 10)]))
     found: list[Any] = []
     Deferred.fromCoroutine(marks.take(10)).addCallback(found.append)
-    here.queue.mark_claimed = write  # type: ignore[method-assign]
-    mark(here, marks, "b", 0, 10)
+    daemon.queue.mark_claimed = write  # type: ignore[method-assign]
+    mark(daemon, marks, "b", 0, 10)
     assert not found
     answered.callback(None)
     assert marking.called
     assert windows(found[0]) == [("a", 0, 10)]
-    assert windows(taken(here, marks)) == [("b", 0, 10)]
+    assert windows(taken(daemon, marks)) == [("b", 0, 10)]
 
 
 def test_what_cannot_be_read_is_read_at_the_next_pass() -> None:
-    here = site(customer("a"))
-    marks = marks_of(here)
-    mark(here, marks, "a", 0, 10)
-    here.queue.down = "down"
+    daemon = site(customer("a"))
+    marks = marks_of(daemon)
+    mark(daemon, marks, "a", 0, 10)
+    daemon.queue.down = "down"
     with pytest.raises(StoreUnavailable):
-        taken(here, marks)
-    here.queue.down = None
-    assert windows(taken(here, marks)) == [("a", 0, 10)]
+        taken(daemon, marks)
+    daemon.queue.down = None
+    assert windows(taken(daemon, marks)) == [("a", 0, 10)]
 
 
 def test_closed_it_marks_only() -> None:
-    here = site(customer("a"))
-    marks = marks_of(here)
+    daemon = site(customer("a"))
+    marks = marks_of(daemon)
     marks.open = False
-    mark(here, marks, "a", 0, 10)
-    assert here.queue.pending == {"a": (0, 10)}
+    mark(daemon, marks, "a", 0, 10)
+    assert daemon.queue.pending == {"a": (0, 10)}
 
 
-def came(here: Site, key: str, meter: str) -> None:
+def came(daemon: Site, key: str, meter: str) -> None:
     """An upload of this daemon."""
     kept = minutes(3)
-    settle(here.clock, here.came(key, meter, kept))
-    del here.queue.pending[key]
-    settle(here.clock, here.service.marks.mark([PendingMark(key, kept[0].time, kept[-1].time + 1)]))
+    settle(daemon.clock, daemon.came(key, meter, kept))
+    del daemon.queue.pending[key]
+    settle(daemon.clock, daemon.service.marks.mark([PendingMark(key, kept[0].time, kept[-1].time + 1)]))
 
 
 def test_a_daemon_derives_what_its_uploads_bring_without_a_search() -> None:
-    here = site(customer("a"))
-    here.service.marks.open = True
-    came(here, "a", "1")
-    came(here, "a", "2")
-    here.tick()
-    assert len(settle(here.clock, here.computed("a"))) == 3
-    assert here.queue.pending == here.queue.working == {}
-    assert here.status("a")["derived_until"] == START + 120
+    daemon = site(customer("a"))
+    daemon.service.marks.open = True
+    came(daemon, "a", "1")
+    came(daemon, "a", "2")
+    daemon.tick()
+    assert len(settle(daemon.clock, daemon.computed("a"))) == 3
+    assert daemon.queue.pending == daemon.queue.working == {}
+    assert daemon.status("a")["derived_until"] == START + 120
 
 
 def test_a_claim_that_waited_long_is_renewed_before_anything_is_written() -> None:
-    here = site(customer("a"))
-    here.service.marks.open = True
-    came(here, "a", "1")
-    came(here, "a", "2")
-    here.clock.advance(CLAIM_SECONDS + 1)
-    (work,) = settle(here.clock, here.queue.claim("another daemon", int(here.clock.seconds()), CLAIM_SECONDS, 10))
-    here.tick()
-    assert settle(here.clock, here.computed("a")) == []
-    assert here.queue.working["a"][2] == work.claim
+    daemon = site(customer("a"))
+    daemon.service.marks.open = True
+    came(daemon, "a", "1")
+    came(daemon, "a", "2")
+    daemon.clock.advance(CLAIM_SECONDS + 1)
+    (work,) = settle(daemon.clock, daemon.queue.claim("another daemon", int(daemon.clock.seconds()), CLAIM_SECONDS, 10))
+    daemon.tick()
+    assert settle(daemon.clock, daemon.computed("a")) == []
+    assert daemon.queue.working["a"][2] == work.claim
 
 
 def test_a_stop_gives_back_what_waits_and_claims_nothing_more() -> None:
-    here = site(customer("a"))
-    here.service.startService()
-    here.clock.advance(1)
-    assert here.service.marks.open
-    settle(here.clock, here.service.marks.mark([PendingMark("a", 0, 10)]), 1)
-    assert here.queue.working
-    here.service.stopService()
-    here.clock.advance(1)
-    assert here.queue.working == {}
-    assert here.queue.pending == {"a": (0, 10)}
-    settle(here.clock, here.service.marks.mark([PendingMark("a", 5, 20)]), 1)
-    assert here.queue.pending == {"a": (0, 20)}
+    daemon = site(customer("a"))
+    daemon.service.startService()
+    daemon.clock.advance(1)
+    assert daemon.service.marks.open
+    settle(daemon.clock, daemon.service.marks.mark([PendingMark("a", 0, 10)]), 1)
+    assert daemon.queue.working
+    daemon.service.stopService()
+    daemon.clock.advance(1)
+    assert daemon.queue.working == {}
+    assert daemon.queue.pending == {"a": (0, 10)}
+    settle(daemon.clock, daemon.service.marks.mark([PendingMark("a", 5, 20)]), 1)
+    assert daemon.queue.pending == {"a": (0, 20)}
 
 
 def test_with_long_pauses_between_passes_nothing_is_claimed() -> None:
-    here = site(customer("a"), interval_seconds="600")
-    here.service.startService()
-    assert not here.service.marks.open
-    here.service.stopService()
+    daemon = site(customer("a"), interval_seconds="600")
+    daemon.service.startService()
+    assert not daemon.service.marks.open
+    daemon.service.stopService()
 
 
 steps = st.lists(
@@ -175,15 +175,15 @@ steps = st.lists(
 @given(steps)
 def test_in_any_order_every_acknowledged_mark_is_derived_after_it(steps: Sequence[tuple[str, str]]) -> None:
     """With another daemon on the same queue, lost answers, and kills between the writes."""
-    here = site(customer("a"), customer("b"))
-    marks = marks_of(here)
+    daemon = site(customer("a"), customer("b"))
+    marks = marks_of(daemon)
     mine: list[PendingWork] = []
     theirs: list[PendingWork] = []
     wanted: list[tuple[str, int, int]] = []
     done: list[tuple[str, int, int]] = []
 
     def ended(works: list[PendingWork]) -> None:
-        kept = settle(here.clock, here.queue.finish(works))
+        kept = settle(daemon.clock, daemon.queue.finish(works))
         done.extend((w.customer.id, w.start, w.end) for w, ours in zip(works, kept, strict=True) if ours)
         works.clear()
 
@@ -192,33 +192,35 @@ def test_in_any_order_every_acknowledged_mark_is_derived_after_it(steps: Sequenc
     ):
         start = 60 * number
         if verb == "mark":
-            mark(here, marks, key, start, start + 60)
+            mark(daemon, marks, key, start, start + 60)
             wanted.append((key, start, len(done)))
         elif verb in ("answer lost", "never stored"):
-            write = here.queue.mark_claimed
+            write = daemon.queue.mark_claimed
 
             async def failing(*arguments: Any, write: Any = write, stored: bool = verb == "answer lost") -> None:
                 if stored:
                     await write(*arguments)
                 raise StoreUnavailable("no answer")
 
-            here.queue.mark_claimed = failing  # type: ignore[method-assign]
+            daemon.queue.mark_claimed = failing  # type: ignore[method-assign]
             with pytest.raises(StoreUnavailable):
-                mark(here, marks, key, start, start + 60)
-            here.queue.mark_claimed = write  # type: ignore[method-assign]
+                mark(daemon, marks, key, start, start + 60)
+            daemon.queue.mark_claimed = write  # type: ignore[method-assign]
         elif verb == "take":
-            mine += [work for work, _ in taken(here, marks)]
+            mine += [work for work, _ in taken(daemon, marks)]
         elif verb == "end":
             ended(mine)
         elif verb == "other takes":
-            theirs += settle(here.clock, here.queue.claim(f"o{number}", int(here.clock.seconds()), CLAIM_SECONDS, 10))
+            theirs += settle(
+                daemon.clock, daemon.queue.claim(f"o{number}", int(daemon.clock.seconds()), CLAIM_SECONDS, 10)
+            )
         elif verb == "other ends":
             ended(theirs)
         elif verb == "killed":
-            marks = marks_of(here)
+            marks = marks_of(daemon)
             mine.clear()
         else:
-            here.clock.advance(CLAIM_SECONDS + 1 if verb == "wait" else 10)
-    assert here.queue.pending == here.queue.working == {}
+            daemon.clock.advance(CLAIM_SECONDS + 1 if verb == "wait" else 10)
+    assert daemon.queue.pending == daemon.queue.working == {}
     for key, start, before in wanted:
         assert any(key == who and first <= start < last for who, first, last in done[before:])

@@ -85,7 +85,7 @@ def test_a_window_equals_the_reference(
 def test_any_order_and_any_split_of_uploads_gives_the_same(role: str, data: st.DataObject, tolerance: int) -> None:
     """Late data, resent data, data of one meter long before the other's: the store ends as the reference has it."""
     one, other = data.draw(times), data.draw(times)
-    here = site(site_without(role), tolerance_seconds=str(tolerance))
+    daemon = site(site_without(role), tolerance_seconds=str(tolerance))
     first, second = ("1" if r == "utility" else "2" if r == "load" else "3" for r in ROLES if r != role)
     uploads = [(first, t) for t in one] + [(second, t) for t in other]
     order = data.draw(st.permutations(uploads))
@@ -96,9 +96,9 @@ def test_any_order_and_any_split_of_uploads_gives_the_same(role: str, data: st.D
         for meter in (first, second):
             mine = [reading(t) for m, t in some if m == meter]
             if mine:
-                settle(here.clock, here.came("a", meter, mine))
-        here.tick()
-    assert settle(here.clock, here.computed("a")) == expected(role, one, other, tolerance)
+                settle(daemon.clock, daemon.came("a", meter, mine))
+        daemon.tick()
+    assert settle(daemon.clock, daemon.computed("a")) == expected(role, one, other, tolerance)
 
 
 @st.composite
@@ -168,23 +168,23 @@ def test_dense_data_gets_beyond_the_tolerance() -> None:
 
 def test_reversed_meters_are_read_the_other_way_round() -> None:
     """The grid meter's CT is reversed: it says -3 kW while the site imports 3."""
-    here = site(customer(extensions={"meters": {"reversed": ["utility"]}}))
-    settle(here.clock, here.came("a", "1", [Reading(60, -3.0, None, None, -1.0)]))
-    settle(here.clock, here.came("a", "2", [Reading(60, 1.0, None, None, 0.5)]))
-    here.tick()
-    (load,) = settle(here.clock, here.computed("a"))
+    daemon = site(customer(extensions={"meters": {"reversed": ["utility"]}}))
+    settle(daemon.clock, daemon.came("a", "1", [Reading(60, -3.0, None, None, -1.0)]))
+    settle(daemon.clock, daemon.came("a", "2", [Reading(60, 1.0, None, None, 0.5)]))
+    daemon.tick()
+    (load,) = settle(daemon.clock, daemon.computed("a"))
     assert (load.P, load.Q) == (4.0, 1.5)
 
 
 def test_meters_changed_at_a_time_count_from_then_on() -> None:
     before = customer()
     after = attrs.evolve(apply(before, dated_change(before, 300, {"solar": "9", "reversed": ["solar"]}, 1000)))
-    here = site(after)
+    daemon = site(after)
     every = range(60, 600, 60)
     for meter, P in (("1", 10.0), ("2", 1.0), ("9", -2.0)):
-        settle(here.clock, here.came("a", meter, [Reading(t, P) for t in every]))
-    here.tick()
-    assert [(each.time, each.P) for each in settle(here.clock, here.computed("a"))] == [
+        settle(daemon.clock, daemon.came("a", meter, [Reading(t, P) for t in every]))
+    daemon.tick()
+    assert [(each.time, each.P) for each in settle(daemon.clock, daemon.computed("a"))] == [
         (t, 11.0 if t < 300 else 12.0) for t in every
     ]
 
@@ -226,7 +226,7 @@ def test_groups_hold_everybody_once_and_cover_them(windows: list[tuple[int, int]
 
 
 def test_what_the_customers_own_plugin_does_not_compute_no_other_does() -> None:
-    class Own:
+    class OwnFormula:
         @hookimpl(trylast=True)
         def cenergyd_derive(self, role: str, aligned: Sequence[AlignedReading]) -> list[Reading] | None:
             return [Reading(pair.time, P=7.0) for pair in aligned] if role == "load" else None
@@ -234,18 +234,18 @@ def test_what_the_customers_own_plugin_does_not_compute_no_other_does() -> None:
     some = [reading(t) for t in (8, 16)]
     for plugin, role, computed in (("own", "load", [7.0, 7.0]), ("own", "solar", []), ("gone", "load", [])):
         who = attrs.evolve(site_without(role), extensions={"derivation": {"plugin": plugin}})
-        here = site(who, extra=[("own", Own())])
+        daemon = site(who, extra=[("own", OwnFormula())])
         for meter in {"1", "2", "3"} - {"2" if role == "load" else "3"}:
-            settle(here.clock, here.came("a", meter, some))
-        here.tick()
-        assert [each.P for each in settle(here.clock, here.computed("a"))] == computed
-        failure = here.status("a")["failure"]
+            settle(daemon.clock, daemon.came("a", meter, some))
+        daemon.tick()
+        assert [each.P for each in settle(daemon.clock, daemon.computed("a"))] == computed
+        failure = daemon.status("a")["failure"]
         if computed:
             assert failure is None
         else:
             assert failure["plugin"] == plugin
             assert "the customer names it" in failure["message"]
-            assert here.queue.pending or here.queue.working  # it is tried again
+            assert daemon.queue.pending or daemon.queue.working  # it is tried again
 
 
 @given(missing_roles, st.lists(st.integers(1, 600), unique=True).map(sorted))

@@ -52,7 +52,7 @@ async def stores(mongo: RunningMongo, unique_name: str, tmp_path: Path) -> Async
     await opened.close()
 
 
-class World:
+class WatchOnClock:
     def __init__(self, stores: Stores) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
@@ -76,16 +76,16 @@ async def read(stores: Stores, *series: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_change_of_meters_there_is_an_entry_of_the_history(stores: Stores, shared: Collection[Any]) -> None:
     shared.insert_one(MILL)
-    world = World(stores)
-    await world.whole_pass()
-    assert world.reported == []
+    watch = WatchOnClock(stores)
+    await watch.whole_pass()
+    assert watch.reported == []
     await read(stores, f"{SERIAL}_1", f"{SERIAL}_2", f"{SERIAL}_missing_meter")
     shared.update_one({}, {"$set": {"facility": "2", "solar": ""}})
-    await world.whole_pass()
+    await watch.whole_pass()
     customer = await stores.customers.get("mill")
     assert customer is not None
     assert (customer.facility, customer.solar, customer.missing_role) == ("2", "", "solar")
-    assert [(before.solar, after) for before, after in world.reported if before] == [("2", customer)]
+    assert [(before.solar, after) for before, after in watch.reported if before] == [("2", customer)]
     # What was computed before still belongs to the utility, and is never shown as solar.
     missing = f"{SERIAL}_missing_meter"
 
@@ -95,18 +95,18 @@ async def test_a_change_of_meters_there_is_an_entry_of_the_history(stores: Store
     assert places("utility") == [(START, NOW, missing), (NOW, NOW + 100, f"{SERIAL}_2")]
     assert places("solar") == [(START, NOW, f"{SERIAL}_2"), (NOW, NOW + 100, missing)]
     assert customer.pending_start == NOW
-    await world.whole_pass()
-    assert len(world.reported) == 1
+    await watch.whole_pass()
+    assert len(watch.reported) == 1
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_completion_counts_for_all_times(stores: Stores, shared: Collection[Any]) -> None:
     shared.insert_one({**MILL, "solar": ""})
-    world = World(stores)
-    await world.whole_pass()
+    watch = WatchOnClock(stores)
+    await watch.whole_pass()
     await read(stores, f"{SERIAL}_1", f"{SERIAL}_2")
     shared.update_one({}, {"$set": {"solar": "2"}})
-    await world.whole_pass()
+    await watch.whole_pass()
     customer = await stores.customers.get("mill")
     assert customer is not None
     assert customer.missing_role == "utility"
@@ -117,11 +117,11 @@ async def test_a_completion_counts_for_all_times(stores: Stores, shared: Collect
 @pytest_twisted.ensureDeferred
 async def test_a_password_or_name_changes_no_reading(stores: Stores, shared: Collection[Any]) -> None:
     shared.insert_one(MILL)
-    world = World(stores)
-    await world.whole_pass()
+    watch = WatchOnClock(stores)
+    await watch.whole_pass()
     await read(stores, f"{SERIAL}_1", f"{SERIAL}_2")
     shared.update_one({}, {"$set": {"logger_password": "new", "facility_name": "Old Mill", "timezone": "PST8PDT"}})
-    await world.whole_pass()
+    await watch.whole_pass()
     customer = await stores.customers.get("mill")
     assert customer is not None
     assert (customer.logger_password, customer.name, customer.time_zone) == ("new", "Old Mill", "PST8PDT")
@@ -131,8 +131,8 @@ async def test_a_password_or_name_changes_no_reading(stores: Stores, shared: Col
 @pytest_twisted.ensureDeferred
 async def test_a_change_made_here_takes_the_front_ends_over_first(stores: Stores, shared: Collection[Any]) -> None:
     shared.insert_one(MILL)
-    world = World(stores)
-    await world.whole_pass()
+    watch = WatchOnClock(stores)
+    await watch.whole_pass()
     shared.update_one({}, {"$set": {"solar": "3"}})
     await change_customer(stores.customers, stores.readings, "mill", {"load": "4"}, NOW)
     document = shared.find_one()
@@ -145,11 +145,11 @@ async def test_a_change_made_here_takes_the_front_ends_over_first(stores: Stores
 @pytest_twisted.ensureDeferred
 async def test_removed_there_is_removed_here(stores: Stores, shared: Collection[Any]) -> None:
     shared.insert_one(MILL)
-    world = World(stores)
-    await world.whole_pass()
+    watch = WatchOnClock(stores)
+    await watch.whole_pass()
     shared.delete_one({})
-    await world.whole_pass()
-    assert [(before.id if before else None, after) for before, after in world.reported] == [("mill", None)]
+    await watch.whole_pass()
+    assert [(before.id if before else None, after) for before, after in watch.reported] == [("mill", None)]
     assert await stores.customers.by_serial(SERIAL) is None
 
 
@@ -173,18 +173,18 @@ async def test_the_service_makes_a_pass_every_half_minute_and_survives_outages()
         front_end = FrontEnd()
 
     stores: Any = Stores(customers=Customers(), readings=None, cached_readings=None, recent=None, documents=None)  # type: ignore[arg-type]
-    world = World(stores)
-    world.watch.startService()
+    watch = WatchOnClock(stores)
+    watch.watch.startService()
     assert Customers.front_end.asked == 1
-    world.clock.advance(PAGE_SECONDS)
+    watch.clock.advance(PAGE_SECONDS)
     assert Customers.front_end.asked == 2
     for asked in (3, 4, 5):
-        world.clock.advance(PASS_SECONDS)
+        watch.clock.advance(PASS_SECONDS)
         assert Customers.front_end.asked == asked
-    stopped = world.watch.stopService()
+    stopped = watch.watch.stopService()
     assert isinstance(stopped, Deferred)
     await stopped
-    assert not world.clock.getDelayedCalls()
+    assert not watch.clock.getDelayedCalls()
 
 
 @pytest_twisted.ensureDeferred
@@ -206,24 +206,24 @@ async def test_a_change_stream_is_read_every_second_and_passes_are_rare() -> Non
 
     front_end = Customers.front_end
     stores: Any = Stores(customers=Customers(), readings=None, cached_readings=None, recent=None, documents=None)  # type: ignore[arg-type]
-    world = World(stores)
-    world.watch.startService()
+    watch = WatchOnClock(stores)
+    watch.watch.startService()
     for _ in range(100):
-        world.clock.advance(STREAM_SECONDS)
+        watch.clock.advance(STREAM_SECONDS)
     assert (front_end.passes, front_end.looks) == (1, 101)
     front_end.alive = False  # the stream ends: everything is read again, and then every half minute
-    world.clock.advance(STREAM_SECONDS)
-    world.clock.advance(PAGE_SECONDS)
+    watch.clock.advance(STREAM_SECONDS)
+    watch.clock.advance(PAGE_SECONDS)
     assert front_end.passes == 2
-    world.clock.advance(PASS_SECONDS)
+    watch.clock.advance(PASS_SECONDS)
     assert front_end.passes == 3
     front_end.alive = True
-    world.clock.advance(PASS_SECONDS)
+    watch.clock.advance(PASS_SECONDS)
     for _ in range(int(STREAM_PASS_SECONDS / STREAM_SECONDS)):
-        world.clock.advance(STREAM_SECONDS)
-    world.clock.advance(PAGE_SECONDS)
+        watch.clock.advance(STREAM_SECONDS)
+    watch.clock.advance(PAGE_SECONDS)
     assert front_end.passes == 5
-    stopped = world.watch.stopService()
+    stopped = watch.watch.stopService()
     assert isinstance(stopped, Deferred)
     await stopped
 

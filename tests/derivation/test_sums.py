@@ -128,102 +128,102 @@ def rows(power: float, *, start: int = 0, count: int = 5, shift: int = 0) -> lis
     return [Reading(START + 60 * i + shift, power, 1.0, 230.0, 0.0) for i in range(start, start + count)]
 
 
-def stored(here: Site, series: str) -> list[Reading]:
+def stored(daemon: Site, series: str) -> list[Reading]:
     name = f"{SERIAL}_{series}"
-    return settle(here.clock, here.readings.read([name], 0, 1 << 40))[name]
+    return settle(daemon.clock, daemon.readings.read([name], 0, 1 << 40))[name]
 
 
 def powers_of(readings: Sequence[Reading]) -> list[tuple[int, float | None]]:
     return [((each.time - START) // 60, each.P) for each in readings]
 
 
-def came(here: Site, meter: str, readings: list[Reading]) -> None:
-    settle(here.clock, here.came("a", meter, readings))
+def came(daemon: Site, meter: str, readings: list[Reading]) -> None:
+    settle(daemon.clock, daemon.came("a", meter, readings))
 
 
 def test_the_sum_first_then_the_third_meter_and_a_gap_where_one_is_missing() -> None:
-    here = site(owner())
-    came(here, "1", rows(1.0))
-    came(here, "2", rows(4.0, shift=3))
-    came(here, "4", rows(3.0, count=3))
-    here.tick()
-    assert powers_of(stored(here, "solar_sum")) == [(0, 5.0), (1, 5.0), (2, 5.0)]
-    assert powers_of(stored(here, "missing_meter")) == [(0, 6.0), (1, 6.0), (2, 6.0)]
-    assert "a" in here.news, "live views are notified"
-    marked = here.jobs.marked[-1]
+    daemon = site(owner())
+    came(daemon, "1", rows(1.0))
+    came(daemon, "2", rows(4.0, shift=3))
+    came(daemon, "4", rows(3.0, count=3))
+    daemon.tick()
+    assert powers_of(stored(daemon, "solar_sum")) == [(0, 5.0), (1, 5.0), (2, 5.0)]
+    assert powers_of(stored(daemon, "missing_meter")) == [(0, 6.0), (1, 6.0), (2, 6.0)]
+    assert "a" in daemon.news, "live views are notified"
+    marked = daemon.jobs.marked[-1]
     assert (marked.start, marked.end) == (START - 4 * 30, START + 4 * 60 + 3 + 1 + 2 * 30)
-    came(here, "4", rows(3.0, start=3, count=2))
-    here.tick()
-    assert [P for _, P in powers_of(stored(here, "missing_meter"))] == [6.0] * 5
-    came(here, "2", [Reading(START + 3, 10.0)])  # sent again, corrected
-    here.tick()
-    assert powers_of(stored(here, "missing_meter"))[0] == (0, 9.0)
+    came(daemon, "4", rows(3.0, start=3, count=2))
+    daemon.tick()
+    assert [P for _, P in powers_of(stored(daemon, "missing_meter"))] == [6.0] * 5
+    came(daemon, "2", [Reading(START + 3, 10.0)])  # sent again, corrected
+    daemon.tick()
+    assert powers_of(stored(daemon, "missing_meter"))[0] == (0, 9.0)
 
 
 def test_a_site_with_nothing_to_compute_but_a_sum() -> None:
-    here = site(owner(load="3"))
-    came(here, "2", rows(4.0))
-    came(here, "4", rows(3.0))
-    here.tick()
-    assert [P for _, P in powers_of(stored(here, "solar_sum"))] == [5.0] * 5
-    assert stored(here, "missing_meter") == []
-    assert here.queue.pending == {} and here.queue.working == {}
-    assert here.status("a")["window"]["end"] == START + 241
+    daemon = site(owner(load="3"))
+    came(daemon, "2", rows(4.0))
+    came(daemon, "4", rows(3.0))
+    daemon.tick()
+    assert [P for _, P in powers_of(stored(daemon, "solar_sum"))] == [5.0] * 5
+    assert stored(daemon, "missing_meter") == []
+    assert daemon.queue.pending == {} and daemon.queue.working == {}
+    assert daemon.status("a")["window"]["end"] == START + 241
 
 
 def test_a_long_window_goes_by_parts_and_marks_every_sum() -> None:
-    here = site(owner())
+    daemon = site(owner())
     long = 3000
     for meter, power in (("1", 1.0), ("2", 4.0), ("4", 3.0)):
-        came(here, meter, rows(power, count=long))
-    here.tick()
-    while here.service.status.backlogs:
-        here.clock.advance(0.05)
-    assert len(stored(here, "solar_sum")) == len(stored(here, "missing_meter")) == long
-    assert {each.P for each in stored(here, "missing_meter")} == {6.0}
-    assert min(mark.start for mark in here.jobs.marked) <= START
-    assert here.queue.pending == {} and here.queue.working == {}
+        came(daemon, meter, rows(power, count=long))
+    daemon.tick()
+    while daemon.service.status.backlogs:
+        daemon.clock.advance(0.05)
+    assert len(stored(daemon, "solar_sum")) == len(stored(daemon, "missing_meter")) == long
+    assert {each.P for each in stored(daemon, "missing_meter")} == {6.0}
+    assert min(mark.start for mark in daemon.jobs.marked) <= START
+    assert daemon.queue.pending == {} and daemon.queue.working == {}
 
 
 def test_a_factor_from_a_time_on() -> None:
     history = [{"until": START + 120, "logger_serial_number": SERIAL, "facility": "1", "load": "", "solar": "2*10"}]
-    here = site(owner(solar="2*20", extensions={"history": history}))
-    came(here, "1", rows(1.0))
-    came(here, "2", rows(4.0))
-    here.tick()
-    assert powers_of(stored(here, "missing_meter")) == [(0, 41.0), (1, 41.0), (2, 81.0), (3, 81.0), (4, 81.0)]
+    daemon = site(owner(solar="2*20", extensions={"history": history}))
+    came(daemon, "1", rows(1.0))
+    came(daemon, "2", rows(4.0))
+    daemon.tick()
+    assert powers_of(stored(daemon, "missing_meter")) == [(0, 41.0), (1, 41.0), (2, 81.0), (3, 81.0), (4, 81.0)]
 
 
 def test_a_sum_that_becomes_another_keeps_no_register_of_the_first() -> None:
-    here = site(owner(facility="1+4", solar=""))
+    daemon = site(owner(facility="1+4", solar=""))
     readings = [Reading(START + 60 * k, 1.0, E_import=10.0, E_export=3.0) for k in range(5)]
-    came(here, "1", readings)
-    came(here, "4", readings)
-    here.tick()
-    assert {(each.E_import, each.E_net) for each in stored(here, "utility_sum")} == {(20.0, 14.0)}
-    here.queue.customers["a"] = owner(facility="1-4", solar="")
-    came(here, "1", readings)
-    here.tick()
-    assert {(each.E_import, each.E_net) for each in stored(here, "utility_sum")} == {(None, 0.0)}
+    came(daemon, "1", readings)
+    came(daemon, "4", readings)
+    daemon.tick()
+    assert {(each.E_import, each.E_net) for each in stored(daemon, "utility_sum")} == {(20.0, 14.0)}
+    daemon.queue.customers["a"] = owner(facility="1-4", solar="")
+    came(daemon, "1", readings)
+    daemon.tick()
+    assert {(each.E_import, each.E_net) for each in stored(daemon, "utility_sum")} == {(None, 0.0)}
 
 
 def test_a_store_that_refuses_a_sum_holds_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     other = Customer(id="b", facility="1", solar="2", logger_serial_number="00B")
-    here = site(owner(), other)
-    write = here.readings.write
+    daemon = site(owner(), other)
+    write = daemon.readings.write
 
     async def refusing(batches: Sequence[SeriesReadings]) -> None:
         if any(batch.series.endswith("_sum") for batch in batches):
             raise StoreRejected("no")
         await write(batches)
 
-    monkeypatch.setattr(here.readings, "write", refusing)
+    monkeypatch.setattr(daemon.readings, "write", refusing)
     for key in ("a", "b"):
         for meter in ("1", "2", "4"):
-            settle(here.clock, here.came(key, meter, rows(1.0)))
-    here.tick()
-    assert len(settle(here.clock, here.computed("b"))) == 5
-    assert here.status("a")["failure"]["plugin"] == "cenergyd"
+            settle(daemon.clock, daemon.came(key, meter, rows(1.0)))
+    daemon.tick()
+    assert len(settle(daemon.clock, daemon.computed("b"))) == 5
+    assert daemon.status("a")["failure"]["plugin"] == "cenergyd"
 
 
 async def test_why_there_is_a_sum_and_which_meter_is_missing() -> None:

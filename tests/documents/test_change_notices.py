@@ -21,7 +21,7 @@ TTL = 30
 
 
 @attrs.define
-class Place:
+class TwoDaemons:
     """Two daemons on one store."""
 
     clock: Clock = attrs.field(factory=Clock)
@@ -56,86 +56,86 @@ def run(work: Any) -> None:
 
 
 def test_what_nobody_announces_is_current_for_long() -> None:
-    here = Place()
-    now = here.clock.seconds()
-    assert not here.reader.is_current("a", now), "nothing has been read yet"
-    here.poll()
-    assert here.reader.is_current("a", now)
-    here.wait(MAX_CACHE_SECONDS - 1)
-    assert here.reader.is_current("a", now)
-    here.wait(1)
-    assert not here.reader.is_current("a", now)
+    daemons = TwoDaemons()
+    now = daemons.clock.seconds()
+    assert not daemons.reader.is_current("a", now), "nothing has been read yet"
+    daemons.poll()
+    assert daemons.reader.is_current("a", now)
+    daemons.wait(MAX_CACHE_SECONDS - 1)
+    assert daemons.reader.is_current("a", now)
+    daemons.wait(1)
+    assert not daemons.reader.is_current("a", now)
 
 
 def test_after_an_announcement_nothing_is_current_until_the_change_is_made_or_given_up() -> None:
-    here = Place()
-    here.poll()
-    read_before = here.clock.seconds()
-    here.announce("a", "b", "a")
-    here.wait(POLL_SECONDS)
-    assert not here.reader.is_current("a", read_before)
-    assert not here.reader.is_current("b", read_before)
-    assert here.reader.is_current("c", read_before)
-    read_meanwhile = here.clock.seconds()
-    assert not here.reader.is_current("a", read_meanwhile), "the change may come any moment"
-    here.wait(UNSETTLED_SECONDS + 1)
-    assert not here.reader.is_current("a", read_meanwhile)
-    assert here.reader.is_current("a", here.clock.seconds())
+    daemons = TwoDaemons()
+    daemons.poll()
+    read_before = daemons.clock.seconds()
+    daemons.announce("a", "b", "a")
+    daemons.wait(POLL_SECONDS)
+    assert not daemons.reader.is_current("a", read_before)
+    assert not daemons.reader.is_current("b", read_before)
+    assert daemons.reader.is_current("c", read_before)
+    read_meanwhile = daemons.clock.seconds()
+    assert not daemons.reader.is_current("a", read_meanwhile), "the change may come any moment"
+    daemons.wait(UNSETTLED_SECONDS + 1)
+    assert not daemons.reader.is_current("a", read_meanwhile)
+    assert daemons.reader.is_current("a", daemons.clock.seconds())
 
 
 def test_without_polls_nothing_is_current() -> None:
-    here = Place()
-    here.poll()
-    here.clock.advance(2 * POLL_SECONDS)
-    assert not here.reader.is_current("a", here.clock.seconds())
-    here.poll()
-    assert here.reader.is_current("a", here.clock.seconds())
-    here.clock.advance(-1)  # the clock is set back
-    assert not here.reader.is_current("a", here.clock.seconds())
+    daemons = TwoDaemons()
+    daemons.poll()
+    daemons.clock.advance(2 * POLL_SECONDS)
+    assert not daemons.reader.is_current("a", daemons.clock.seconds())
+    daemons.poll()
+    assert daemons.reader.is_current("a", daemons.clock.seconds())
+    daemons.clock.advance(-1)  # the clock is set back
+    assert not daemons.reader.is_current("a", daemons.clock.seconds())
 
 
 def test_a_daemon_that_starts_counts_what_was_announced_just_before() -> None:
-    here = Place()
-    here.announce("a")
-    here.poll()
-    assert not here.reader.is_current("a", here.clock.seconds())
-    assert here.reader.is_current("b", here.clock.seconds())
+    daemons = TwoDaemons()
+    daemons.announce("a")
+    daemons.poll()
+    assert not daemons.reader.is_current("a", daemons.clock.seconds())
+    assert daemons.reader.is_current("b", daemons.clock.seconds())
 
 
 def test_a_daemon_that_missed_announcements_uses_no_cached_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(change_notices, "_RECENT", 3)
-    here = Place()
-    here.poll()
+    daemons = TwoDaemons()
+    daemons.poll()
     for name in "abcd":
-        here.announce(name)
-    here.poll()
-    assert not here.reader.is_current("z", here.clock.seconds())
-    here.wait(UNSETTLED_SECONDS + 1)
-    assert here.reader.is_current("a", here.clock.seconds())
-    here.announce("x", "y", "z")
-    starting = ChangeNotices(here.documents, here.clock.seconds)
+        daemons.announce(name)
+    daemons.poll()
+    assert not daemons.reader.is_current("z", daemons.clock.seconds())
+    daemons.wait(UNSETTLED_SECONDS + 1)
+    assert daemons.reader.is_current("a", daemons.clock.seconds())
+    daemons.announce("x", "y", "z")
+    starting = ChangeNotices(daemons.documents, daemons.clock.seconds)
     run(starting.refresh())
-    assert not starting.is_current("a", here.clock.seconds()), "more may have been announced just before"
+    assert not starting.is_current("a", daemons.clock.seconds()), "more may have been announced just before"
 
 
 def test_only_so_many_names_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(change_notices, "_MAX_NAMES", 2)
-    here = Place()
-    here.poll()
-    here.announce("a", "b", "c")
-    here.poll()
-    assert not here.reader.is_current("z", here.clock.seconds())
+    daemons = TwoDaemons()
+    daemons.poll()
+    daemons.announce("a", "b", "c")
+    daemons.poll()
+    assert not daemons.reader.is_current("z", daemons.clock.seconds())
 
 
 def test_a_change_that_cannot_be_announced_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = Place()
+    daemons = TwoDaemons()
 
     async def down(*_: Any, **__: Any) -> Any:
         raise StoreUnavailable("down")
 
-    monkeypatch.setattr(here.documents, "put", down)
+    monkeypatch.setattr(daemons.documents, "put", down)
     with pytest.raises(StoreUnavailable):
-        here.announce("a")
+        daemons.announce("a")
 
 
 @given(
@@ -151,20 +151,20 @@ def test_a_change_that_cannot_be_announced_is_not_made(monkeypatch: pytest.Monke
 )
 def test_a_reader_is_outdated_for_a_minute_at_most(steps: list[tuple[str, float]]) -> None:
     """A value is read again once it is not current; each change is made some time after its announcement."""
-    here = Place()
-    here.poll()
+    daemons = TwoDaemons()
+    daemons.poll()
     value, changed_at = 0, float("-inf")
-    seen, looked_up = 0, here.clock.seconds()
+    seen, looked_up = 0, daemons.clock.seconds()
     for verb, seconds in steps:
         if verb == "wait":
-            here.wait(seconds)
+            daemons.wait(seconds)
         elif verb == "miss looks":
-            here.clock.advance(seconds)
+            daemons.clock.advance(seconds)
         elif verb == "change":
-            here.announce("a")
-            here.wait(seconds)
-            value, changed_at = value + 1, here.clock.seconds()
-        now = here.clock.seconds()
-        if not (now - looked_up < TTL or here.reader.is_current("a", looked_up)):
+            daemons.announce("a")
+            daemons.wait(seconds)
+            value, changed_at = value + 1, daemons.clock.seconds()
+        now = daemons.clock.seconds()
+        if not (now - looked_up < TTL or daemons.reader.is_current("a", looked_up)):
             seen, looked_up = value, now
         assert seen == value or now - changed_at < 60

@@ -74,7 +74,7 @@ def front_end(mongo: RunningMongo, unique_name: str) -> Iterator[Any]:
     mongoengine.disconnect()
 
 
-class World:
+class RunningPrograms:
     """The programs that run concurrently until the front end has made its saves."""
 
     def __init__(self, daemon: RunningDaemon, front_end: Any) -> None:
@@ -222,49 +222,49 @@ def test_ten_thousand_saves_beside_everything_that_is_done_here(daemon: RunningD
     ids = [str(customer.id) for customer in front_end.objects]
     daemon.start()
     token = daemon.run("token", "add", "--operator", "test").stdout.split()[0]
-    world = World(daemon, front_end)
+    programs = RunningPrograms(daemon, front_end)
     for each in ids:
-        world.here[each] = {"10"}
-    world.run(
-        world.front_end_saves,
-        lambda: world.settings_change(ids, token),
-        lambda: world.logger_uploads("AA0000"),
-        lambda: world.logger_uploads("AA0001"),
-        world.migrates,
-        world.kills_daemons,
+        programs.here[each] = {"10"}
+    programs.run(
+        programs.front_end_saves,
+        lambda: programs.settings_change(ids, token),
+        lambda: programs.logger_uploads("AA0000"),
+        lambda: programs.logger_uploads("AA0001"),
+        programs.migrates,
+        programs.kills_daemons,
     )
     print(
-        f"{world.saves} saves, {world.changes} settings changed, {world.kills} kills, {world.migrations} whole migrations, "
-        f"{sum(map(len, world.uploaded.values()))} readings"
+        f"{programs.saves} saves, {programs.changes} settings changed, {programs.kills} kills, {programs.migrations} whole migrations, "
+        f"{sum(map(len, programs.uploaded.values()))} readings"
     )
-    assert world.enough()
-    assert world.saves == SAVES or not ALL_SAVES
-    nothing_is_lost(world, ids, token)
+    assert programs.enough()
+    assert programs.saves == SAVES or not ALL_SAVES
+    nothing_is_lost(programs, ids, token)
 
 
-def nothing_is_lost(world: World, ids: list[str], token: str) -> None:
+def nothing_is_lost(programs: RunningPrograms, ids: list[str], token: str) -> None:
     def same() -> bool:
-        return all(api_settings(world, each, token) == agreed_there(world, each) for each in ids)
+        return all(api_settings(programs, each, token) == agreed_there(programs, each) for each in ids)
 
     wait_for(same, 120, "following of what the front end changed last")
-    for customer in world.front_end.objects:
-        assert {field: customer[field] for field in ("last_alerted", "facility_name", "solar")} == world.there[
+    for customer in programs.front_end.objects:
+        assert {field: customer[field] for field in ("last_alerted", "facility_name", "solar")} == programs.there[
             str(customer.id)
         ]
         assert (customer.voltage_threshold, customer.alerts_emails) == (5.0, ["a@example.org"])
         assert (customer.load, customer.logger_password) == ("1", PASSWORD)
-        assert customer.facility in world.here[str(customer.id)]
-    found = stored(world.daemon, list(world.uploaded))[0]
-    for series, values in world.uploaded.items():
+        assert customer.facility in programs.here[str(customer.id)]
+    found = stored(programs.daemon, list(programs.uploaded))[0]
+    for series, values in programs.uploaded.items():
         assert set(values) <= set(found[series])
 
 
-def api_settings(world: World, customer: str, token: str) -> dict[str, str]:
-    _, body = world.daemon.get(f"/api/v1/customers/{customer}", {"Authorization": f"Bearer {token}"})
+def api_settings(programs: RunningPrograms, customer: str, token: str) -> dict[str, str]:
+    _, body = programs.daemon.get(f"/api/v1/customers/{customer}", {"Authorization": f"Bearer {token}"})
     answer = json.loads(body)
     return {field: answer[field] for field in AGREED}
 
 
-def agreed_there(world: World, customer: str) -> dict[str, str]:
-    document = world.front_end.objects.get(id=customer)
+def agreed_there(programs: RunningPrograms, customer: str) -> dict[str, str]:
+    document = programs.front_end.objects.get(id=customer)
     return {field: document[field] or "" for field in AGREED}

@@ -24,7 +24,7 @@ TIMEOUT = 1.0
 _serials = count(1)
 
 
-class Scene:
+class ProxiedDaemon:
     """The daemon, its stores, and the proxies between them."""
 
     def __init__(self, folder: Path) -> None:
@@ -93,22 +93,22 @@ class Scene:
 
 
 @pytest.fixture(scope="package")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    made = Scene(tmp_path_factory.mktemp("faults"))
+def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxiedDaemon]:
+    made = ProxiedDaemon(tmp_path_factory.mktemp("faults"))
     yield made
     made.close()
 
 
 @pytest.fixture
-def site(scene: Scene) -> Iterator[str]:
+def site(proxied: ProxiedDaemon) -> Iterator[str]:
     """A customer as the front end adds one, with a password in clear text that the daemon hashes at the first upload.
 
     At the end the daemon must be the same process: it was not restarted.
     """
-    assert scene.daemon.process is not None
-    before = scene.daemon.process.pid
+    assert proxied.daemon.process is not None
+    before = proxied.daemon.process.pid
     serial = f"001EC67{next(_serials):05X}"
-    scene.add_customer(serial)
+    proxied.add_customer(serial)
     yield serial
-    assert scene.daemon.process.pid == before
-    assert scene.daemon.process.poll() is None
+    assert proxied.daemon.process.pid == before
+    assert proxied.daemon.process.poll() is None

@@ -15,12 +15,12 @@ from cenergyd.runtime.wall_clock import ClockWatch
 from cenergyd.web.server.site import BoundedSite
 from tests.derivation.memory import START, minutes, settle, site
 from tests.derivation.memory import customer as some_customer
-from tests.ingest.test_credentials import SERIAL, Rig
+from tests.ingest.test_credentials import SERIAL, CredentialsUnderTest
 
 HOUR = 3600.0
 
 
-class Machine(Clock):
+class SetWallClock(Clock):
     """A reactor whose wall clock can be set, beside a monotonic clock that cannot."""
 
     passed = 0.0
@@ -39,7 +39,7 @@ class Machine(Clock):
 
 @pytest.mark.parametrize("step", [-HOUR, -30 * 86400.0])
 def test_timers_go_on_in_time_after_the_clock_was_set_back(step: float) -> None:
-    machine = Machine()
+    machine = SetWallClock()
     machine.advance(1e9)
     watch = ClockWatch(machine, machine.monotonic)
     fired: list[str] = []
@@ -67,7 +67,7 @@ def test_timers_go_on_in_time_after_the_clock_was_set_back(step: float) -> None:
 
 
 def test_a_slewed_clock_and_a_step_forward_move_no_timer() -> None:
-    machine = Machine()
+    machine = SetWallClock()
     watch = ClockWatch(machine, machine.monotonic)
     call = machine.callLater(7200, lambda: None)
     due = call.getTime()
@@ -79,19 +79,21 @@ def test_a_slewed_clock_and_a_step_forward_move_no_timer() -> None:
 
 
 def test_a_password_is_trusted_no_longer_and_a_throttle_ends(tmp_path: Any) -> None:
-    rig = Rig(tmp_path)
+    credentials = CredentialsUnderTest(tmp_path)
     from cenergyd.customers.model import Customer
     from cenergyd.ingest.credentials import _CachedSuccess
 
-    digest = rig.checker._digest(SERIAL, "right")
-    rig.checker._right.put(
-        SERIAL, _CachedSuccess(Customer(id="a", logger_serial_number=SERIAL), digest, rig.clock.seconds())
+    digest = credentials.checker._digest(SERIAL, "right")
+    credentials.checker._right.put(
+        SERIAL, _CachedSuccess(Customer(id="a", logger_serial_number=SERIAL), digest, credentials.clock.seconds())
     )
-    assert rig.checker.cached(SERIAL, "right") is not None
-    rig.clock.rightNow -= 500
-    assert rig.checker.cached(SERIAL, "right") is None, "looked up in the future: not to be trusted for 500 s more"
-    rig.clock.rightNow += 500
-    assert rig.checker.cached(SERIAL, "right") is not None
+    assert credentials.checker.cached(SERIAL, "right") is not None
+    credentials.clock.rightNow -= 500
+    assert credentials.checker.cached(SERIAL, "right") is None, (
+        "looked up in the future: not to be trusted for 500 s more"
+    )
+    credentials.clock.rightNow += 500
+    assert credentials.checker.cached(SERIAL, "right") is not None
 
 
 @pytest.mark.parametrize("step", [-HOUR, HOUR])
@@ -145,19 +147,19 @@ def test_a_slow_sender_is_dropped_although_the_clock_was_set_back() -> None:
 
 @pytest.mark.parametrize("steps", [[-7200.0, 7200.0], [7200.0, -7200.0], [-86400.0 * 400], [86400.0 * 400]])
 def test_derivation_loses_and_doubles_nothing(steps: list[float]) -> None:
-    here = site(some_customer())
+    daemon = site(some_customer())
 
     def came(first: int) -> None:
         for meter in ("1", "2"):
             part: list[Reading] = list(minutes(10))[first : first + 2]
-            settle(here.clock, here.came("a", meter, part))
+            settle(daemon.clock, daemon.came("a", meter, part))
 
     came(0)
-    here.tick()
+    daemon.tick()
     for number, step in enumerate(steps, 1):
-        here.clock.rightNow += step
+        daemon.clock.rightNow += step
         came(2 * number)
-        here.tick()
-    computed = settle(here.clock, here.computed("a"))
+        daemon.tick()
+    computed = settle(daemon.clock, daemon.computed("a"))
     assert [each.time for each in computed] == [START + 60 * i for i in range(2 + 2 * len(steps))]
-    assert here.queue.pending == here.queue.working == {}
+    assert daemon.queue.pending == daemon.queue.working == {}

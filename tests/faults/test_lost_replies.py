@@ -16,14 +16,14 @@ from cenergyd.errors import StoreUnavailable
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.storage.influxdb.readings import InfluxReadingStore
 from tests.e2e.device import acknowledged, readings, wait_for
-from tests.faults.conftest import Scene
+from tests.faults.conftest import ProxiedDaemon
 from tests.faults.proxy import Proxy
 from tests.faults.test_full_stores import settled
 from tests.faults.test_store_faults import all_there, files, refused_cleanly, send, taken
 from tests.servers import RunningInflux
 
 
-class Lost(NamedTuple):
+class LostReply(NamedTuple):
     """A request whose reply is lost."""
 
     name: str
@@ -39,16 +39,16 @@ def _queue_update(request: bytes, window: bytes) -> bool:
 
 
 LOST = [
-    Lost("readings", "influx_proxy", lambda data, serial: f"{serial}_1 P=".encode() in data, True),
-    Lost(
+    LostReply("readings", "influx_proxy", lambda data, serial: f"{serial}_1 P=".encode() in data, True),
+    LostReply(
         "mark", "mongo_proxy",
         lambda data, _: _queue_update(data, b"pending_start") and b"$or" in data, True,
     ),
-    Lost("password hash", "mongo_proxy", lambda data, _: b"$argon2" in data and b"update\0" in data, False),
-    Lost("claimed work", "mongo_proxy", lambda data, _: b"find\0" in data and b"pending_claim\0" in data, False),
-    Lost("reading", "influx_proxy", lambda data, serial: b"SELECT" in data and serial.encode() in data, False),
-    Lost("derived", "influx_proxy", lambda data, serial: f"{serial}_missing_meter P=".encode() in data, False),
-    Lost(
+    LostReply("password hash", "mongo_proxy", lambda data, _: b"$argon2" in data and b"update\0" in data, False),
+    LostReply("claimed work", "mongo_proxy", lambda data, _: b"find\0" in data and b"pending_claim\0" in data, False),
+    LostReply("reading", "influx_proxy", lambda data, serial: b"SELECT" in data and serial.encode() in data, False),
+    LostReply("derived", "influx_proxy", lambda data, serial: f"{serial}_missing_meter P=".encode() in data, False),
+    LostReply(
         "hand over", "mongo_proxy",
         lambda data, _: _queue_update(data, b"pending_done") and b"jobs_start" in data, False,
     ),
@@ -56,12 +56,12 @@ LOST = [
 
 
 @pytest.mark.parametrize("lost", LOST, ids=lambda lost: lost.name.replace(" ", "-"))
-def test_done_but_the_reply_is_lost(scene: Scene, site: str, lost: Lost) -> None:
-    proxy, sent = getattr(scene, lost.proxy), files(number=1)
-    settled(scene)
+def test_done_but_the_reply_is_lost(proxied: ProxiedDaemon, site: str, lost: LostReply) -> None:
+    proxy, sent = getattr(proxied, lost.proxy), files(number=1)
+    settled(proxied)
     before = proxy.cuts
     proxy.cut_reply_to = lambda data: lost.is_it(data, site)
-    answers = [send(scene.daemon, site, *part) for part in sent]
+    answers = [send(proxied.daemon, site, *part) for part in sent]
     for answer, seconds in answers:
         if not acknowledged(answer):
             refused_cleanly(answer, seconds)
@@ -70,10 +70,12 @@ def test_done_but_the_reply_is_lost(scene: Scene, site: str, lost: Lost) -> None
     wait_for(lambda: proxy.cuts > before, 120, "the loss of a reply")
     assert proxy.cuts == before + 1
     taken(
-        scene.daemon, site, [part for part, (answer, _) in zip(sent, answers, strict=True) if not acknowledged(answer)]
+        proxied.daemon,
+        site,
+        [part for part, (answer, _) in zip(sent, answers, strict=True) if not acknowledged(answer)],
     )
-    all_there(scene, site, sent)
-    settled(scene)
+    all_there(proxied, site, sent)
+    settled(proxied)
 
 
 @pytest_twisted.ensureDeferred

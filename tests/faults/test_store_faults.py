@@ -17,7 +17,7 @@ from cenergyd.readings.model import Reading
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, readings, upload, wait_for
 from tests.e2e.stored import stored
-from tests.faults.conftest import TIMEOUT, USER, Scene
+from tests.faults.conftest import TIMEOUT, USER, ProxiedDaemon
 from tests.servers import RunningServer
 
 BOUND = 60
@@ -31,24 +31,24 @@ class Fault(NamedTuple):
     name: str
     store: str
     """The check of /readyz that then says why: customers or readings."""
-    begin: Callable[[Scene], object]
-    end: Callable[[Scene], object]
+    begin: Callable[[ProxiedDaemon], object]
+    end: Callable[[ProxiedDaemon], object]
 
 
-def _influx_password(scene: Scene, password: str) -> None:
-    scene.influx_admin.set_user_password(USER, password)
-    scene.influx_admin.switch_user(USER, password)
+def _influx_password(proxied: ProxiedDaemon, password: str) -> None:
+    proxied.influx_admin.set_user_password(USER, password)
+    proxied.influx_admin.switch_user(USER, password)
 
 
-def _mongo_credentials(scene: Scene, password: str) -> None:
+def _mongo_credentials(proxied: ProxiedDaemon, password: str) -> None:
     """Change the password while no account is asked for, as the server's owner would; then every connection signs in anew."""
-    scene.mongo.stop()
-    scene.mongo.options = ("--standalone",)
-    scene.mongo.start()
-    scene.set_mongo_password(password)
-    scene.mongo.stop()
-    scene.mongo.options = ("--standalone", "--auth")
-    scene.mongo.start()
+    proxied.mongo.stop()
+    proxied.mongo.options = ("--standalone",)
+    proxied.mongo.start()
+    proxied.set_mongo_password(password)
+    proxied.mongo.stop()
+    proxied.mongo.options = ("--standalone", "--auth")
+    proxied.mongo.start()
 
 
 def _freed(server: RunningServer) -> None:
@@ -144,13 +144,13 @@ def not_ready(daemon: RunningDaemon) -> dict[str, str]:
     return {name: reason for name, reason in said["checks"].items() if reason != "ok"}
 
 
-def all_there(scene: Scene, serial: str, sent: list[tuple[str, list[Reading]]]) -> None:
+def all_there(proxied: ProxiedDaemon, serial: str, sent: list[tuple[str, list[Reading]]]) -> None:
     """The store holds what was acknowledged, each once, and the third meter computed from it."""
     derived = f"{serial}_missing_meter"
     query = f'SELECT "P" FROM "{derived}"'
     wanted = {meter: [r for name, values in sent if name == meter for r in values] for meter in ("1", "2")}
-    wait_for(lambda: len(list(scene.influx_admin.query(query, database="cen").get_points())) == len(wanted["1"]))
-    found, _ = stored(scene.daemon, [f"{serial}_1", f"{serial}_2", derived])
+    wait_for(lambda: len(list(proxied.influx_admin.query(query, database="cen").get_points())) == len(wanted["1"]))
+    found, _ = stored(proxied.daemon, [f"{serial}_1", f"{serial}_2", derived])
     assert found[f"{serial}_1"] == wanted["1"]
     assert found[f"{serial}_2"] == wanted["2"]
     assert [(r.time, r.P) for r in found[derived]] == [
@@ -159,11 +159,11 @@ def all_there(scene: Scene, serial: str, sent: list[tuple[str, list[Reading]]]) 
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
-def test_uploads_are_refused_cleanly_and_taken_later(scene: Scene, site: str, fault: Fault) -> None:
-    daemon, sent = scene.daemon, files()
+def test_uploads_are_refused_cleanly_and_taken_later(proxied: ProxiedDaemon, site: str, fault: Fault) -> None:
+    daemon, sent = proxied.daemon, files()
     first, kept = sent[:2], sent[2:]
     taken(daemon, site, first)
-    fault.begin(scene)
+    fault.begin(proxied)
     try:
         for meter, values in kept[:2]:
             refused_cleanly(*send(daemon, site, meter, values))
@@ -172,90 +172,90 @@ def test_uploads_are_refused_cleanly_and_taken_later(scene: Scene, site: str, fa
         assert "s3cret" not in str(reasons)
         assert daemon.get("/healthz")[0] == 200
     finally:
-        fault.end(scene)
+        fault.end(proxied)
     daemon.wait_ready()
     taken(daemon, site, kept)
-    all_there(scene, site, sent)
+    all_there(proxied, site, sent)
 
 
 @pytest.mark.parametrize("slow", ["influx_proxy", "mongo_proxy"])
-def test_a_slow_store_is_waited_for(scene: Scene, site: str, slow: str) -> None:
+def test_a_slow_store_is_waited_for(proxied: ProxiedDaemon, site: str, slow: str) -> None:
     """A tenth of the timeout for each piece of a reply. The machine may be slow as well, so a refusal is tried again."""
     sent = files(number=1)
-    getattr(scene, slow).delay = TIMEOUT / 10
+    getattr(proxied, slow).delay = TIMEOUT / 10
     try:
-        taken(scene.daemon, site, sent)
-        wait_for(lambda: not_ready(scene.daemon) == {}, what="readiness")
+        taken(proxied.daemon, site, sent)
+        wait_for(lambda: not_ready(proxied.daemon) == {}, what="readiness")
     finally:
-        getattr(scene, slow).mend()
-    all_there(scene, site, sent)
+        getattr(proxied, slow).mend()
+    all_there(proxied, site, sent)
 
 
-def test_a_device_that_hangs_up_before_the_answer(scene: Scene, site: str) -> None:
+def test_a_device_that_hangs_up_before_the_answer(proxied: ProxiedDaemon, site: str) -> None:
     """It keeps its file and sends it again: the same readings are stored once."""
     sent = files(number=2)
-    scene.daemon.wait_ready()
-    scene.influx_proxy.delay = TIMEOUT / 2
+    proxied.daemon.wait_ready()
+    proxied.influx_proxy.delay = TIMEOUT / 2
     hung_up = 0
     for meter, values in sent:
         try:
-            answer = upload(scene.daemon, site, meter, values, timeout=0.1)
+            answer = upload(proxied.daemon, site, meter, values, timeout=0.1)
         except TimeoutError:
             hung_up += 1
         else:
             refused_cleanly(answer, 0)  # on a machine so slow that the store counts as down by now
-    scene.influx_proxy.mend()
+    proxied.influx_proxy.mend()
     assert hung_up
-    taken(scene.daemon, site, sent)
-    all_there(scene, site, sent)
+    taken(proxied.daemon, site, sent)
+    all_there(proxied, site, sent)
 
 
 @pytest.mark.parametrize("store", ["influx", "mongo"])
-def test_many_uploads_at_once_while_a_store_is_frozen(scene: Scene, site: str, store: str) -> None:
+def test_many_uploads_at_once_while_a_store_is_frozen(proxied: ProxiedDaemon, site: str, store: str) -> None:
     """None waits for another one's timeout: all are answered within one timeout."""
     sent = files(rows=2, number=15)
     answers: list[tuple[tuple[int, bytes], float]] = []
     threads = [
-        threading.Thread(target=lambda part=part: answers.append(send(scene.daemon, site, *part))) for part in sent
+        threading.Thread(target=lambda part=part: answers.append(send(proxied.daemon, site, *part))) for part in sent
     ]
-    getattr(scene, store).pause()
+    getattr(proxied, store).pause()
     try:
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     finally:
-        getattr(scene, store).resume()
+        getattr(proxied, store).resume()
     assert len(answers) == len(sent)
     for answer, seconds in answers:
         refused_cleanly(answer, seconds)
-    scene.daemon.wait_ready()
-    taken(scene.daemon, site, sent)
-    all_there(scene, site, sent)
+    proxied.daemon.wait_ready()
+    taken(proxied.daemon, site, sent)
+    all_there(proxied, site, sent)
 
 
-def test_everything_restarts_at_once(scene: Scene, site: str) -> None:
+def test_everything_restarts_at_once(proxied: ProxiedDaemon, site: str) -> None:
     sent = files(number=1)
-    scene.influx.kill()
-    scene.mongo.kill()
-    refused_cleanly(*send(scene.daemon, site, *sent[0]))
-    wait_for(lambda: {"customers", "readings"} <= not_ready(scene.daemon).keys(), what="both reasons")
-    scene.mongo.start()
-    scene.influx.start()
-    scene.daemon.wait_ready()
-    taken(scene.daemon, site, sent)
-    all_there(scene, site, sent)
+    proxied.influx.kill()
+    proxied.mongo.kill()
+    refused_cleanly(*send(proxied.daemon, site, *sent[0]))
+    wait_for(lambda: {"customers", "readings"} <= not_ready(proxied.daemon).keys(), what="both reasons")
+    proxied.mongo.start()
+    proxied.influx.start()
+    proxied.daemon.wait_ready()
+    taken(proxied.daemon, site, sent)
+    all_there(proxied, site, sent)
 
 
-def test_memory_and_files_do_not_grow_with_faults(scene: Scene, site: str) -> None:
+def test_memory_and_files_do_not_grow_with_faults(proxied: ProxiedDaemon, site: str) -> None:
     """Each freeze leaves no thread, connection or buffer behind."""
-    daemon = scene.daemon
+    daemon = proxied.daemon
     assert daemon.process is not None
     folder = Path(f"/proc/{daemon.process.pid}/fd")
     most = None
     for meter, values in files(number=3):
-        scene.influx_proxy.reset()
-        scene.mongo_proxy.reset()
+        proxied.influx_proxy.reset()
+        proxied.mongo_proxy.reset()
         daemon.wait_ready()
         wait_for(lambda meter=meter, values=values: acknowledged(upload(daemon, site, meter, values)), 120, "an upload")
         most = most or sum(1 for _ in folder.iterdir()) + 12

@@ -13,7 +13,7 @@ from tests.e2e.operator import Operator
 from tests.servers import RunningInflux, RunningMongo
 
 
-class Field:
+class OperatedDaemon:
     """A running daemon and its operator."""
 
     def __init__(self, daemon: RunningDaemon) -> None:
@@ -26,7 +26,7 @@ class Field:
 
 
 @pytest.fixture(scope="module", params=["embedded", "production"])
-def field(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+def operated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatedDaemon]:
     """On SQLite, and on InfluxDB with MongoDB's protocol."""
     settings: dict[str, str] = {}
     if request.param == "production":
@@ -36,5 +36,5 @@ def field(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         settings = {"customers.url": f"{mongo.url}/{name}", "readings.url": f"{influx.url}/{name}"}
     daemon = RunningDaemon(tmp_path_factory.mktemp("field"), settings)
     daemon.start()
-    yield Field(daemon)
+    yield OperatedDaemon(daemon)
     daemon.kill()

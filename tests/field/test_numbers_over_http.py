@@ -14,7 +14,7 @@ from cenergyd.acquisuite.layouts import VERIS
 from cenergyd.readings.model import Reading
 from tests.e2e.device import acknowledged, upload
 from tests.e2e.stored import processed
-from tests.field.conftest import Field
+from tests.field.conftest import OperatedDaemon
 
 DAY = 1_748_476_800
 """2025-05-29T00:00Z."""
@@ -24,22 +24,22 @@ HOUR = 3600
 class Site:
     """A customer with a logger, and what it uploads."""
 
-    def __init__(self, field: Field, serial: str, **settings: str) -> None:
-        self.field, self.serial = field, serial
+    def __init__(self, operated: OperatedDaemon, serial: str, **settings: str) -> None:
+        self.operated, self.serial = operated, serial
         meters = {"facility": "1", "solar": "2", **settings}
-        self.id = field.operator.add_customer(serial, **meters)
+        self.id = operated.operator.add_customer(serial, **meters)
         self.counts: dict[str, int] = {}
 
     def log(self, meter: str, readings: Sequence[Reading]) -> None:
-        assert acknowledged(upload(self.field.daemon, self.serial, meter, readings)), self.serial
+        assert acknowledged(upload(self.operated.daemon, self.serial, meter, readings)), self.serial
         series = f"{self.serial}_{meter}"
         self.counts[series] = self.counts.get(series, 0) + len(readings)
 
     def change(self, since: int, **changes: object) -> None:
-        self.field.operator.ask("POST", f"customers/{self.id}/meters", {"effective_from": since, **changes})
+        self.operated.operator.ask("POST", f"customers/{self.id}/meters", {"effective_from": since, **changes})
 
     def ask(self, path: str) -> Any:
-        return self.field.operator.ask("GET", f"customers/{self.id}/{path}")
+        return self.operated.operator.ask("GET", f"customers/{self.id}/{path}")
 
     def hours(self) -> list[dict[str, Any]]:
         """The utility's energy by the hour."""
@@ -193,7 +193,7 @@ def huge(site: Site) -> None:
 
 def refused(site: Site) -> None:
     path = f"customers/{site.id}/readings.csv?role=utility&start={DAY}&end={DAY + 86400}"
-    text = site.field.operator.text("GET", path)
+    text = site.operated.operator.text("GET", path)
     assert "120.0" in text
     assert "inf" not in text
     assert "e+30" not in text
@@ -207,7 +207,7 @@ def zeros(site: Site) -> None:
 
 def no_minus_zero(site: Site) -> None:
     for path in ("latest", f"readings?start={DAY}&end={DAY + HOUR}&resolution=raw", f"rollups?role=utility&start={DAY}&end={DAY + HOUR}"):  # fmt: skip
-        assert "-0.0" not in site.field.operator.text("GET", f"customers/{site.id}/{path}")
+        assert "-0.0" not in site.operated.operator.text("GET", f"customers/{site.id}/{path}")
 
 
 MINUTES = [60 * k for k in range(181) if not 60 < k < 120]
@@ -232,14 +232,14 @@ CASES: dict[str, Case] = {
 
 
 @pytest.fixture(scope="module")
-def sites(field: Field) -> Iterator[dict[str, Site]]:
+def sites(operated: OperatedDaemon) -> Iterator[dict[str, Site]]:
     """All of them, uploaded and processed."""
-    found = {name: Site(field, f"N{name.upper()}", **case.settings) for name, case in CASES.items()}
+    found = {name: Site(operated, f"N{name.upper()}", **case.settings) for name, case in CASES.items()}
     counts: dict[str, int] = {}
     for name, site in found.items():
         CASES[name].play(site)
         counts |= site.counts
-    processed(field.daemon, counts)
+    processed(operated.daemon, counts)
     yield found
 
 

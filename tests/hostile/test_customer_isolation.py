@@ -64,7 +64,7 @@ class Person(NamedTuple):
         return f"/customers/{self.customer}"
 
 
-class Scene(NamedTuple):
+class SharedDaemon(NamedTuple):
     """A daemon with an owner, a thief, and an operator."""
 
     daemon: RunningDaemon
@@ -155,7 +155,7 @@ def add(daemon: RunningDaemon, operator: str, name: str, serial: str, password: 
 
 
 @pytest.fixture(scope="module", params=["embedded", "production"])
-def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedDaemon]:
     folder = tmp_path_factory.mktemp("theft")
     settings = {"credentials.max_failures": "1000", "credentials.max_failures_per_address": "1000"}
     settings["cenergyd.ingest.logger_proof._WRONG"] = "10000"
@@ -174,7 +174,7 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             assert acknowledged(upload(daemon, OWN, meter, rows(START, 1.0)))
         derived(daemon, {f"{OWNERS}_missing_meter": ROWS, f"{OWN}_missing_meter": ROWS})
         paths = json.loads(daemon.get("/api/v1/openapi.json")[1])["paths"]
-        yield Scene(daemon, Person(daemon, token, ""), owner, thief, paths)
+        yield SharedDaemon(daemon, Person(daemon, token, ""), owner, thief, paths)
         assert "Traceback" not in daemon.log()
     finally:
         daemon.kill()
@@ -205,19 +205,19 @@ def changes(person: Person, body: dict[str, object]) -> Iterator[tuple[int, str]
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_nobody_names_a_logger_that_is_not_theirs(scene: Scene, spelling: str) -> None:
+def test_nobody_names_a_logger_that_is_not_theirs(shared: SharedDaemon, spelling: str) -> None:
     """In any spelling, with or without a password; a logger that belongs to nobody gets the same response."""
     for password in ({}, {"logger_password": OTHER_PASSWORD}, {"logger_password": PASSWORD}):
-        answers = list(changes(scene.thief, {"logger_serial_number": spelling, **password}))
+        answers = list(changes(shared.thief, {"logger_serial_number": spelling, **password}))
         assert {status for status, _ in answers} <= {403, 422}, answers
-    reported = [answer for _, answer in changes(scene.thief, {"logger_serial_number": OWNERS})]
-    assert reported == [answer for _, answer in changes(scene.thief, {"logger_serial_number": UNKNOWN})]
-    assert json.loads(scene.thief.ask("GET", scene.thief.path)[1])["logger_serial_number"] == OWN
+    reported = [answer for _, answer in changes(shared.thief, {"logger_serial_number": OWNERS})]
+    assert reported == [answer for _, answer in changes(shared.thief, {"logger_serial_number": UNKNOWN})]
+    assert json.loads(shared.thief.ask("GET", shared.thief.path)[1])["logger_serial_number"] == OWN
     if spelling == OWNERS.lower():
-        scene.nothing_taken()
+        shared.nothing_taken()
 
 
-def by_extensions(scene: Scene) -> Iterator[tuple[int, str]]:
+def by_extensions(shared: SharedDaemon) -> Iterator[tuple[int, str]]:
     for name, value in (
         ("extensions", {"loggers": [{"serial": OWNERS, "since": 0}]}),
         ("extensions", {"released": [OWNERS]}),
@@ -229,48 +229,48 @@ def by_extensions(scene: Scene) -> Iterator[tuple[int, str]]:
         ("released_loggers", [OWNERS]),
         ("history", [{"until": START + 86400, "logger_serial_number": OWNERS}]),
     ):
-        yield from changes(scene.thief, {name: value})
-    yield scene.thief.ask("PATCH", f"{scene.thief.path}/operator", {"released_loggers": [OWNERS]})
+        yield from changes(shared.thief, {name: value})
+    yield shared.thief.ask("PATCH", f"{shared.thief.path}/operator", {"released_loggers": [OWNERS]})
 
 
-def by_meter_ids(scene: Scene) -> Iterator[tuple[int, str]]:
+def by_meter_ids(shared: SharedDaemon) -> Iterator[tuple[int, str]]:
     """Meters, and sums of meters, of another logger."""
     for meter in (
         f"{OWNERS}_1", f"1/../{OWNERS}_1", f"../{OWNERS}_1", f"1+{OWNERS}_1", "1_15m", "missing_meter", f"1*{OWNERS}", f"1'; SELECT * FROM {OWNERS}_1; --",
         f'1","{OWNERS}_1', "1\n2", "_1", "1 + 2\0",
     ):  # fmt: skip
-        yield from changes(scene.thief, {"load": meter})
+        yield from changes(shared.thief, {"load": meter})
 
 
-def by_layouts(scene: Scene) -> Iterator[tuple[int, str]]:
+def by_layouts(shared: SharedDaemon) -> Iterator[tuple[int, str]]:
     for name in (f"{OWNERS}_1", f"1/{OWNERS}_1"):
-        yield scene.thief.ask("POST", f"{scene.thief.path}/meters", {"layouts": {name: {"P": 14}}})
-    yield scene.thief.ask("POST", f"{scene.thief.path}/held-meters/{OWNERS}_1", {"columns": {"P": 14}})
-    yield scene.thief.ask("POST", f"{scene.owner.path}/held-meters/1", {"columns": {"P": 14}})
+        yield shared.thief.ask("POST", f"{shared.thief.path}/meters", {"layouts": {name: {"P": 14}}})
+    yield shared.thief.ask("POST", f"{shared.thief.path}/held-meters/{OWNERS}_1", {"columns": {"P": 14}})
+    yield shared.thief.ask("POST", f"{shared.owner.path}/held-meters/1", {"columns": {"P": 14}})
 
 
-def by_corrections(scene: Scene) -> Iterator[tuple[int, str]]:
+def by_corrections(shared: SharedDaemon) -> Iterator[tuple[int, str]]:
     whole = {"meter": "1", "start": START - 3600, "end": START + 7200, "reason": "mine"}
     for kind in ({"kind": "void"}, {"kind": "scale", "factor": 2.0}, {"kind": "shift", "seconds": 60}):
         for serial in (OWNERS, OWNERS.lower(), f"{OWNERS}_1"):
-            yield scene.thief.ask(
-                "POST", f"{scene.thief.path}/corrections", {**whole, **kind, "logger_serial_number": serial}
+            yield shared.thief.ask(
+                "POST", f"{shared.thief.path}/corrections", {**whole, **kind, "logger_serial_number": serial}
             )
-        yield scene.thief.ask("POST", f"{scene.owner.path}/corrections", {**whole, **kind})
-        yield scene.thief.ask("POST", f"{scene.thief.path}/corrections", {**whole, **kind, "meter": f"{OWNERS}_1"})
-    yield scene.thief.ask("DELETE", f"{scene.thief.path}/corrections/{OWNERS}_1.1")
+        yield shared.thief.ask("POST", f"{shared.owner.path}/corrections", {**whole, **kind})
+        yield shared.thief.ask("POST", f"{shared.thief.path}/corrections", {**whole, **kind, "meter": f"{OWNERS}_1"})
+    yield shared.thief.ask("DELETE", f"{shared.thief.path}/corrections/{OWNERS}_1.1")
 
 
-def by_others_ids(scene: Scene) -> Iterator[tuple[int, str]]:
+def by_others_ids(shared: SharedDaemon) -> Iterator[tuple[int, str]]:
     """Every route, with the owner's id instead of the thief's, also in other encodings."""
-    for path, methods in scene.paths.items():
+    for path, methods in shared.paths.items():
         if "{customer_id}" not in path and "{serial}" not in path:
             continue
         for method in methods:
             for customer in (
-                scene.owner.customer,
-                f"{scene.thief.customer}/../{scene.owner.customer}",
-                f"{scene.owner.customer}%00",
+                shared.owner.customer,
+                f"{shared.thief.customer}/../{shared.owner.customer}",
+                f"{shared.owner.customer}%00",
             ):
                 target = path.replace(
                     "{customer_id}", customer if "/" in customer or "%" in customer else quote(customer)
@@ -281,37 +281,37 @@ def by_others_ids(scene: Scene) -> Iterator[tuple[int, str]]:
                     .replace("{correction_id}", f"{OWNERS}_1.1")
                 )
                 query = urlencode({"start": START, "end": START + 7200, "role": "load"})
-                yield scene.thief.ask(
+                yield shared.thief.ask(
                     method.upper(), f"{target}?{query}", {} if method in ("post", "put", "patch") else None
                 )
 
 
-def by_tokens(scene: Scene) -> Iterator[tuple[int, str]]:
-    yield scene.thief.ask("POST", "/tokens", {"role": "operator", "name": "x"})
-    yield scene.thief.ask("POST", "/tokens", {"role": "customer", "name": "x", "customer_id": scene.owner.customer})
-    yield scene.thief.ask("GET", f"/tokens?customer_id={scene.owner.customer}")
-    yield scene.thief.ask("POST", "/customers", {"logger_serial_number": OWNERS})
-    yield scene.thief.ask("GET", "/overview")
-    yield scene.thief.ask("GET", "/rejected")
-    yield scene.thief.ask("GET", "/loggers")
+def by_tokens(shared: SharedDaemon) -> Iterator[tuple[int, str]]:
+    yield shared.thief.ask("POST", "/tokens", {"role": "operator", "name": "x"})
+    yield shared.thief.ask("POST", "/tokens", {"role": "customer", "name": "x", "customer_id": shared.owner.customer})
+    yield shared.thief.ask("GET", f"/tokens?customer_id={shared.owner.customer}")
+    yield shared.thief.ask("POST", "/customers", {"logger_serial_number": OWNERS})
+    yield shared.thief.ask("GET", "/overview")
+    yield shared.thief.ask("GET", "/rejected")
+    yield shared.thief.ask("GET", "/loggers")
 
 
-def by_backfill(scene: Scene) -> Iterator[tuple[int, str]]:
-    yield scene.thief.ask("POST", f"{scene.thief.path}/backfill", {"start": 0})
-    yield scene.thief.ask("POST", f"{scene.owner.path}/backfill", {"start": 0})
+def by_backfill(shared: SharedDaemon) -> Iterator[tuple[int, str]]:
+    yield shared.thief.ask("POST", f"{shared.thief.path}/backfill", {"start": 0})
+    yield shared.thief.ask("POST", f"{shared.owner.path}/backfill", {"start": 0})
 
 
-ATTEMPTS: dict[str, Callable[[Scene], Iterator[tuple[int, str]]]] = {
+ATTEMPTS: dict[str, Callable[[SharedDaemon], Iterator[tuple[int, str]]]] = {
     "extensions": by_extensions, "meter ids": by_meter_ids, "layouts": by_layouts, "corrections": by_corrections, "others' ids": by_others_ids,
     "tokens": by_tokens, "backfill": by_backfill,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ATTEMPTS)
-def test_every_other_route_is_closed(scene: Scene, name: str) -> None:
-    for status, answer in ATTEMPTS[name](scene):
+def test_every_other_route_is_closed(shared: SharedDaemon, name: str) -> None:
+    for status, answer in ATTEMPTS[name](shared):
         assert 400 <= status < 500, (name, status, answer[:500])
-    scene.nothing_taken(name)
+    shared.nothing_taken(name)
 
 
 def envelope(serial: str, password: str, second: str = "", second_password: str = "") -> dict[str, bytes]:
@@ -333,12 +333,12 @@ def envelope(serial: str, password: str, second: str = "", second_password: str 
     }
 
 
-def test_an_upload_names_one_logger(scene: Scene) -> None:
+def test_an_upload_names_one_logger(shared: SharedDaemon) -> None:
     """Two serial numbers in one upload, by form, Basic, XML head and body: the readings never go to the one without a right password."""
     refused = []
     for first, second in ((OWN, OWNERS), (OWNERS, OWN), (OWN, OWNERS.lower())):
         for name, body in envelope(first, PASSWORD, second).items():
-            refused.append(raw_post(scene.daemon.port, "/consume", name.partition("|")[0], body))
+            refused.append(raw_post(shared.daemon.port, "/consume", name.partition("|")[0], body))
     record = f"<record><time>{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(START))}</time><error>0</error>" + "".join(
         f'<point number="{number}" value="1"/>' for number in range(75)
     )
@@ -350,93 +350,93 @@ def test_an_upload_names_one_logger(scene: Scene) -> None:
         f"<serialnumber>{OWNERS}</serialnumber><serial>{OWN}</serial><password>{PASSWORD}</password>{device}",
     ):
         body = f"<DAS><mode>LOGFILEUPLOAD</mode>{inner}</DAS>".encode()
-        raw_post(scene.daemon.port, "/consume", "text/xml", body)
+        raw_post(shared.daemon.port, "/consume", "text/xml", body)
     assert {status for status, _ in refused} <= {401, 406}, refused
-    scene.nothing_taken("two serial numbers")
+    shared.nothing_taken("two serial numbers")
 
 
-def test_claims_by_password_prove_nothing_of_an_owned_logger(scene: Scene) -> None:
+def test_claims_by_password_prove_nothing_of_an_owned_logger(shared: SharedDaemon) -> None:
     """The thief has a logger of his own upload under the owner's serial number, and then claims it by that password."""
     for _ in range(3):
-        assert upload(scene.daemon, OWNERS, "1", rows(START, 1.0), password="made up")[0] == 401
+        assert upload(shared.daemon, OWNERS, "1", rows(START, 1.0), password="made up")[0] == 401
     for _ in range(5):
         body = {"logger_serial_number": OWNERS, "logger_password": "made up"}
-        assert {status for status, _ in changes(scene.thief, body)} <= {403, 429}
-    scene.nothing_taken("claimed")
+        assert {status for status, _ in changes(shared.thief, body)} <= {403, 429}
+    shared.nothing_taken("claimed")
 
 
-def test_a_logger_that_was_another_customers(scene: Scene) -> None:
+def test_a_logger_that_was_another_customers(shared: SharedDaemon) -> None:
     """A logger is sold: the former holder keeps their readings and gets no others; the next one gets none from before; and it may be sold back.
 
     The seller's powers are the owner's marks; the buyer is the thief, to whom the operator has released the logger.
     """
-    seller = add(scene.daemon, scene.operator.token, "Seller", SOLD, OTHER_PASSWORD)
+    seller = add(shared.daemon, shared.operator.token, "Seller", SOLD, OTHER_PASSWORD)
     for meter, power in (("1", LOAD), ("2", SOLAR)):
-        assert acknowledged(upload(scene.daemon, SOLD, meter, rows(START, power), password=OTHER_PASSWORD))
-    derived(scene.daemon, {f"{SOLD}_missing_meter": ROWS})
-    status, answer = scene.operator.ask("PATCH", seller.path, {"logger_serial_number": ""})
+        assert acknowledged(upload(shared.daemon, SOLD, meter, rows(START, power), password=OTHER_PASSWORD))
+    derived(shared.daemon, {f"{SOLD}_missing_meter": ROWS})
+    status, answer = shared.operator.ask("PATCH", seller.path, {"logger_serial_number": ""})
     assert status == 200, answer
-    status, answer = scene.operator.ask("PATCH", f"{scene.thief.path}/operator", {"released_loggers": [SOLD]})
+    status, answer = shared.operator.ask("PATCH", f"{shared.thief.path}/operator", {"released_loggers": [SOLD]})
     assert status == 200, answer
-    status, answer = scene.thief.ask(
-        "POST", f"{scene.thief.path}/meters", {"logger_serial_number": SOLD, "effective_from": 0}
+    status, answer = shared.thief.ask(
+        "POST", f"{shared.thief.path}/meters", {"logger_serial_number": SOLD, "effective_from": 0}
     )
     assert status == 200, answer
-    unseen(scene, scene.thief, "just bought")
+    unseen(shared, shared.thief, "just bought")
     # Rows of the seller's time, from the buyer: nobody may change those.
-    assert upload(scene.daemon, SOLD, "1", rows(START, 1.0))[0] in (200, 406)
+    assert upload(shared.daemon, SOLD, "1", rows(START, 1.0))[0] in (200, 406)
     for kind in ({"kind": "void"}, {"kind": "scale", "factor": 2.0}, {"kind": "shift", "seconds": 60}):
         wish = {"meter": "1", "start": START, "end": START + 600, "reason": "mine", **kind}
-        assert scene.thief.ask("POST", f"{scene.thief.path}/corrections", wish)[0] == 422
+        assert shared.thief.ask("POST", f"{shared.thief.path}/corrections", wish)[0] == 422
     # The buyer's own readings, and what is computed of them.
     later = START + 60 * ROWS
     for meter, power in (("1", 3.0), ("2", 1.0)):
-        assert acknowledged(upload(scene.daemon, SOLD, meter, rows(later, power, 5)))
-    derived(scene.daemon, {f"{SOLD}_missing_meter": ROWS + 5})
-    unseen(scene, scene.thief, "with readings of one's own")
-    keeps(scene)
+        assert acknowledged(upload(shared.daemon, SOLD, meter, rows(later, power, 5)))
+    derived(shared.daemon, {f"{SOLD}_missing_meter": ROWS + 5})
+    unseen(shared, shared.thief, "with readings of one's own")
+    keeps(shared)
     # The buyer gives it up, and the seller has it again: nothing of the buyer's, who keeps what was theirs.
-    status, answer = scene.thief.ask("POST", f"{scene.thief.path}/meters", {"logger_serial_number": OWN})
+    status, answer = shared.thief.ask("POST", f"{shared.thief.path}/meters", {"logger_serial_number": OWN})
     assert status == 200, answer
     status, answer = seller.ask(
         "PATCH", seller.path, {"logger_serial_number": SOLD}, **{"Content-Type": "application/merge-patch+json"}
     )
     assert status == 200, answer
-    assert upload(scene.daemon, SOLD, "1", rows(later, 9.0, 5), password=OTHER_PASSWORD)[0] in (200, 406)
-    scene.settled()
-    keeps(scene)
+    assert upload(shared.daemon, SOLD, "1", rows(later, 9.0, 5), password=OTHER_PASSWORD)[0] in (200, 406)
+    shared.settled()
+    keeps(shared)
     series = {"start": later, "end": later + 3600, "series": f"{SOLD}_1", "resolution": "raw"}
     assert '"P":3.0' not in seller.ask("GET", f"{seller.path}/readings?{urlencode(series)}")[1].replace(" ", "")
     assert json.loads(seller.ask("GET", f"{seller.path}/latest")[1])["roles"]["load"] is None
     old = {"start": START, "end": START + 3600, "series": f"{SOLD}_1", "resolution": "raw"}
     assert str(LOAD) in seller.ask("GET", f"{seller.path}/readings?{urlencode(old)}")[1]
-    unseen(scene, scene.thief, "sold again")
-    scene.nothing_taken("sold again")
+    unseen(shared, shared.thief, "sold again")
+    shared.nothing_taken("sold again")
 
 
-def unseen(scene: Scene, person: Person, what: str) -> None:
+def unseen(shared: SharedDaemon, person: Person, what: str) -> None:
     """None of the seller's powers is in anything that the person can read."""
-    scene.settled()
-    for asked, answer in scene.seen_by(person, SOLD).items():
+    shared.settled()
+    for asked, answer in shared.seen_by(person, SOLD).items():
         assert not any(mark in answer for mark in MARKS), (what, asked, answer[:3000])
 
 
-def keeps(scene: Scene) -> None:
+def keeps(shared: SharedDaemon) -> None:
     """The stored readings of both are those of their own time."""
     names = [f"{SOLD}_1", f"{SOLD}_2", f"{SOLD}_missing_meter"]
-    found, _ = stored(scene.daemon, names)
+    found, _ = stored(shared.daemon, names)
     assert [[row.P for row in found[name]] for name in names] == [
         [LOAD] * ROWS + [3.0] * 5, [SOLAR] * ROWS + [1.0] * 5, [LOAD - SOLAR] * ROWS + [2.0] * 5,
     ]  # fmt: skip
 
 
-def test_registering_a_serial_again_takes_nothing(scene: Scene) -> None:
+def test_registering_a_serial_again_takes_nothing(shared: SharedDaemon) -> None:
     """An operator cannot give a logger to two customers, in any spelling; nor can a command."""
     for spelling in (OWNERS, OWNERS.lower(), "00:1e:c6:71:00:01"):
         made = {"name": "Second", "logger_serial_number": spelling, "logger_password": PASSWORD, "load": "1"}
-        assert scene.operator.ask("POST", "/customers", made)[0] == 422
-        assert scene.operator.ask("PATCH", scene.thief.path, {"logger_serial_number": spelling})[0] == 422
-        reported = scene.daemon.run("customers", "add", "--name", "Second", "--serial", spelling, "--no-password")
+        assert shared.operator.ask("POST", "/customers", made)[0] == 422
+        assert shared.operator.ask("PATCH", shared.thief.path, {"logger_serial_number": spelling})[0] == 422
+        reported = shared.daemon.run("customers", "add", "--name", "Second", "--serial", spelling, "--no-password")
         assert reported.returncode != 0
-    assert upload(scene.daemon, OWNERS, "1", rows(START, 1.0), password=PASSWORD)[0] == 401
-    scene.nothing_taken("registered again")
+    assert upload(shared.daemon, OWNERS, "1", rows(START, 1.0), password=PASSWORD)[0] == 401
+    shared.nothing_taken("registered again")

@@ -89,7 +89,7 @@ class View:
         return not self._answer.isclosed()
 
 
-class World(NamedTuple):
+class TwoDaemons(NamedTuple):
     """Two daemons on the same stores."""
 
     first: RunningDaemon
@@ -121,7 +121,7 @@ def pair_of(request: pytest.FixtureRequest, name: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module", params=["embedded", "production"])
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def daemons(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoDaemons]:
     folder = tmp_path_factory.mktemp("ends")
     (folder / "second").mkdir()
     first = RunningDaemon(folder, pair_of(request, folder.name.replace("-", "_")))
@@ -132,109 +132,109 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     first.start()
     try:
         second.start()
-        yield World(first, second, Browser(first.run("token", "add", "--operator", "operator").stdout.strip()))
+        yield TwoDaemons(first, second, Browser(first.run("token", "add", "--operator", "operator").stdout.strip()))
         assert "Traceback" not in first.log() + second.log()
     finally:
         first.kill()
         second.kill()
 
 
-def revoke(world: World, signed: Browser, token: str, customer: str) -> None:
-    assert world.operator.call(world.first, "DELETE", f"/tokens/{token}")[0] == 204
+def revoke(daemons: TwoDaemons, signed: Browser, token: str, customer: str) -> None:
+    assert daemons.operator.call(daemons.first, "DELETE", f"/tokens/{token}")[0] == 204
 
 
-def revoke_by_command(world: World, signed: Browser, token: str, customer: str) -> None:
-    done = world.first.run("token", "revoke", token)
+def revoke_by_command(daemons: TwoDaemons, signed: Browser, token: str, customer: str) -> None:
+    done = daemons.first.run("token", "revoke", token)
     assert done.returncode == 0, done.stderr
 
 
-def sign_out(world: World, signed: Browser, token: str, customer: str) -> None:
-    assert signed.call(world.first, "DELETE", "/session")[0] == 204
+def sign_out(daemons: TwoDaemons, signed: Browser, token: str, customer: str) -> None:
+    assert signed.call(daemons.first, "DELETE", "/session")[0] == 204
 
 
-def end_from_the_list(world: World, signed: Browser, token: str, customer: str) -> None:
-    listed = json.loads(world.operator.call(world.first, "GET", "/sessions")[2])["sessions"]
+def end_from_the_list(daemons: TwoDaemons, signed: Browser, token: str, customer: str) -> None:
+    listed = json.loads(daemons.operator.call(daemons.first, "GET", "/sessions")[2])["sessions"]
     (session,) = [each["id"] for each in listed if each["token_id"] == token]
-    assert world.operator.call(world.first, "DELETE", f"/sessions/{session}")[0] == 204
+    assert daemons.operator.call(daemons.first, "DELETE", f"/sessions/{session}")[0] == 204
 
 
-def remove(world: World, signed: Browser, token: str, customer: str) -> None:
-    assert world.operator.call(world.first, "DELETE", f"/customers/{customer}")[0] == 204
+def remove(daemons: TwoDaemons, signed: Browser, token: str, customer: str) -> None:
+    assert daemons.operator.call(daemons.first, "DELETE", f"/customers/{customer}")[0] == 204
 
 
-ENDS: dict[str, Callable[[World, Browser, str, str], None]] = {
+ENDS: dict[str, Callable[[TwoDaemons, Browser, str, str], None]] = {
     "revoked": revoke, "revoked by command": revoke_by_command, "signed out": sign_out, "ended from the list": end_from_the_list,
     "customer removed": remove,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_the_end_of_a_session_is_its_end_in_the_other_daemon(world: World, name: str) -> None:
-    customer = world.customer(name)
-    signed, token = world.token(customer)
+def test_the_end_of_a_session_is_its_end_in_the_other_daemon(daemons: TwoDaemons, name: str) -> None:
+    customer = daemons.customer(name)
+    signed, token = daemons.token(customer)
     bearer = Browser(signed.token)
-    assert signed.sign_in(world.first) == 200
-    views = [signed.watch(world.second, customer), signed.watch(world.first, customer)]
-    by_token = [bearer.watch(world.second, customer)]
-    neighbour, _ = world.token(world.customer("neighbour"))
-    assert neighbour.sign_in(world.first) == 200
-    ENDS[name](world, signed, token, customer)
+    assert signed.sign_in(daemons.first) == 200
+    views = [signed.watch(daemons.second, customer), signed.watch(daemons.first, customer)]
+    by_token = [bearer.watch(daemons.second, customer)]
+    neighbour, _ = daemons.token(daemons.customer("neighbour"))
+    assert neighbour.sign_in(daemons.first) == 200
+    ENDS[name](daemons, signed, token, customer)
     assert all(view.ends() for view in views)
-    for daemon in (world.second, world.first):
+    for daemon in (daemons.second, daemons.first):
         assert signed.status(daemon) == 401
         assert neighbour.status(daemon) == 200
     if name in ("signed out", "ended from the list"):
-        assert bearer.status(world.second) == 200
+        assert bearer.status(daemons.second) == 200
         assert by_token[0].goes_on()
     else:
         assert all(view.ends() for view in by_token)
-        assert bearer.status(world.second) == 401
+        assert bearer.status(daemons.second) == 401
 
 
-def test_a_token_that_expires_ends_what_it_opened(world: World) -> None:
-    customer = world.customer("expires")
+def test_a_token_that_expires_ends_what_it_opened(daemons: TwoDaemons) -> None:
+    customer = daemons.customer("expires")
     for seconds in (3, 10, 60):
         expires = int(time.time()) + seconds
         try:
-            signed, _ = world.token(customer, expires=expires)
-            assert signed.sign_in(world.first) == 200
-            views = [signed.watch(world.second, customer), Browser(signed.token).watch(world.second, customer)]
+            signed, _ = daemons.token(customer, expires=expires)
+            assert signed.sign_in(daemons.first) == 200
+            views = [signed.watch(daemons.second, customer), Browser(signed.token).watch(daemons.second, customer)]
         except AssertionError:
             if time.time() < expires or seconds == 60:
                 raise
             continue  # the machine was too slow for it: a token that lasts longer
         assert all(view.ends() for view in views)
         assert time.time() >= expires
-        assert signed.status(world.second) == 401
+        assert signed.status(daemons.second) == 401
         return
 
 
-def test_a_one_time_token_is_valid_for_one_session_in_all_daemons(world: World) -> None:
-    customer = world.customer("one time")
-    made = world.first.run("token", "add", "--operator", "--once", "once")
+def test_a_one_time_token_is_valid_for_one_session_in_all_daemons(daemons: TwoDaemons) -> None:
+    customer = daemons.customer("one time")
+    made = daemons.first.run("token", "add", "--operator", "--once", "once")
     assert made.returncode == 0, made.stderr
     signed, again = Browser(made.stdout.split()[0]), Browser(made.stdout.split()[0])
-    assert again.status(world.second) == 401, "no bearer"
-    assert signed.sign_in(world.first) == 200
-    assert again.sign_in(world.second) == 401
-    view = signed.watch(world.second, customer)
-    assert signed.status(world.second) == 200
-    assert signed.call(world.first, "DELETE", "/session")[0] == 204
+    assert again.status(daemons.second) == 401, "no bearer"
+    assert signed.sign_in(daemons.first) == 200
+    assert again.sign_in(daemons.second) == 401
+    view = signed.watch(daemons.second, customer)
+    assert signed.status(daemons.second) == 200
+    assert signed.call(daemons.first, "DELETE", "/session")[0] == 204
     assert view.ends()
-    assert signed.status(world.second) == 401
+    assert signed.status(daemons.second) == 401
 
 
-def test_a_customers_one_time_session_is_listed_and_ends_with_the_customer(world: World) -> None:
-    customer = world.customer("once")
-    made = world.first.run("token", "add", "--customer", customer, "--once", "once")
+def test_a_customers_one_time_session_is_listed_and_ends_with_the_customer(daemons: TwoDaemons) -> None:
+    customer = daemons.customer("once")
+    made = daemons.first.run("token", "add", "--customer", customer, "--once", "once")
     signed = Browser(made.stdout.split()[0])
-    assert signed.sign_in(world.first) == 200
-    (listed,) = json.loads(signed.call(world.second, "GET", "/sessions")[2])["sessions"]
+    assert signed.sign_in(daemons.first) == 200
+    (listed,) = json.loads(signed.call(daemons.second, "GET", "/sessions")[2])["sessions"]
     assert (listed["customer_id"], listed["current"]) == (customer, True)
-    view = signed.watch(world.second, customer)
-    assert world.operator.call(world.first, "DELETE", f"/customers/{customer}")[0] == 204
+    view = signed.watch(daemons.second, customer)
+    assert daemons.operator.call(daemons.first, "DELETE", f"/customers/{customer}")[0] == 204
     assert view.ends()
-    assert signed.status(world.second) == 401
+    assert signed.status(daemons.second) == 401
 
 
 @pytest.fixture(params=["embedded", "production"])

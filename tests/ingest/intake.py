@@ -48,7 +48,7 @@ class SetClock:
         return timers.callLater(delay, callable, *args, **kwargs)
 
 
-class Trusting:
+class AcceptAnyPassword:
     """Takes any password: who may upload is tested elsewhere."""
 
     def __init__(self, customers: CustomerStore) -> None:
@@ -90,7 +90,7 @@ class Intake:
         commit: GroupCommit[PendingMark] = GroupCommit(self.readings, reactor, self._mark)
         self.archived: list[ArchivedUpload] = []
         self.without_readings: list[str] = []
-        credentials: Any = Trusting(customers)
+        credentials: Any = AcceptAnyPassword(customers)
         self.receiver = Receiver(
             credential_checker=credentials,
             group_commit=commit,

@@ -237,7 +237,7 @@ def test_times_of_rows() -> None:
         assert row_times(content, 1 << 20) == {noon, noon + 120, noon + 180}
 
 
-class Play:
+class ArchivedMeter:
     """A logger's meter with an archive in a folder and readings in memory."""
 
     def __init__(self, folder: Path) -> None:
@@ -282,41 +282,41 @@ def rows(times: range, P: float) -> list[Reading]:
 
 @pytest_twisted.ensureDeferred
 async def test_only_times_that_the_archive_has_are_replaced(tmp_path: Path) -> None:
-    play = Play(tmp_path)
+    archived = ArchivedMeter(tmp_path)
     base = NOW // DAY * DAY
-    await play.readings.write([SeriesReadings(f"{SERIAL}_1", rows(range(base - 120, base + 600, 60), 99.0))])
-    play.archive(rows(range(base, base + 300, 60), 1.0), received=base + 400)
-    play.archive(rows(range(base + 240, base + 360, 60), 2.0), received=base + 500)  # overlaps: the later counts
-    play.archive(rows(range(base + 120, base + 180, 60), 3.0), received=base + 3 * DAY)  # came days late
-    looked = await play.reread(base + 60, base + 10_000, dry_run=True)
-    assert (looked.changed, looked.removed, play.marked) == (6, 0, []), "of one time in two uploads each counts"
-    counts = await play.reread(base + 60, base + 10_000)
+    await archived.readings.write([SeriesReadings(f"{SERIAL}_1", rows(range(base - 120, base + 600, 60), 99.0))])
+    archived.archive(rows(range(base, base + 300, 60), 1.0), received=base + 400)
+    archived.archive(rows(range(base + 240, base + 360, 60), 2.0), received=base + 500)  # overlaps: the later counts
+    archived.archive(rows(range(base + 120, base + 180, 60), 3.0), received=base + 3 * DAY)  # came days late
+    looked = await archived.reread(base + 60, base + 10_000, dry_run=True)
+    assert (looked.changed, looked.removed, archived.marked) == (6, 0, []), "of one time in two uploads each counts"
+    counts = await archived.reread(base + 60, base + 10_000)
     assert (counts.uploads, counts.changed, counts.removed) == (3, 6, 0)
-    stored = await play.stored()
+    stored = await archived.stored()
     assert stored == {
         **dict.fromkeys(range(base - 120, base + 600, 60), 99.0),
         base + 60: 1.0, base + 120: 3.0, base + 180: 1.0, base + 240: 2.0, base + 300: 2.0,
     }  # fmt: skip
-    assert [(mark.start, mark.end) for mark in play.marked] == [(base + 60, base + 301), (base + 120, base + 121)]
-    play.reported.clear()
-    await play.reread(base + 60, base + 10_000)  # repeating it comes to the same
-    assert play.reported == sorted(play.reported)
-    assert len(play.reported) == 5, "each of three uploads, and both days"
-    assert play.reported[-1][0] == play.reported[-1][1] == play.files.total_bytes
-    assert await play.stored() == stored
+    assert [(mark.start, mark.end) for mark in archived.marked] == [(base + 60, base + 301), (base + 120, base + 121)]
+    archived.reported.clear()
+    await archived.reread(base + 60, base + 10_000)  # repeating it comes to the same
+    assert archived.reported == sorted(archived.reported)
+    assert len(archived.reported) == 5, "each of three uploads, and both days"
+    assert archived.reported[-1][0] == archived.reported[-1][1] == archived.files.total_bytes
+    assert await archived.stored() == stored
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_row_that_gives_nothing_now_takes_its_reading_away(tmp_path: Path) -> None:
-    play = Play(tmp_path)
+    archived = ArchivedMeter(tmp_path)
     base = NOW // DAY * DAY
-    await play.readings.write([SeriesReadings(f"{SERIAL}_1", rows(range(base, base + 240, 60), 99.0))])
+    await archived.readings.write([SeriesReadings(f"{SERIAL}_1", rows(range(base, base + 240, 60), 99.0))])
     empty = [Reading(base + 60), Reading(base + 120)]
-    play.archive([*rows(range(base, base + 60, 60), 1.0), *empty], received=base + 200)
-    counts = await play.reread(base, base + DAY)
+    archived.archive([*rows(range(base, base + 60, 60), 1.0), *empty], received=base + 200)
+    counts = await archived.reread(base, base + DAY)
     assert (counts.changed, counts.removed) == (1, 2)
-    assert await play.stored() == {base: 1.0, base + 180: 99.0}
-    assert play.gone == [(f"{SERIAL}_1", base, base + 121)]
+    assert await archived.stored() == {base: 1.0, base + 180: 99.0}
+    assert archived.gone == [(f"{SERIAL}_1", base, base + 121)]
 
 
 class Interrupted(MemoryReadingStore):
@@ -335,40 +335,40 @@ class Interrupted(MemoryReadingStore):
 @pytest_twisted.ensureDeferred
 async def test_what_is_uploaded_meanwhile_stays(tmp_path: Path) -> None:
     """Late rows in a gap, and new ones: none is in the archive's part that is read, nor in what was stored before."""
-    play, name = Play(tmp_path), f"{SERIAL}_1"
+    archived, name = ArchivedMeter(tmp_path), f"{SERIAL}_1"
     base = NOW // DAY * DAY
     gap, new = range(base + 600, base + 1200, 60), range(base + 1800, base + 2400, 60)
-    play.readings = Interrupted(SeriesReadings(name, [*rows(gap, 7.0), *rows(new, 8.0)]))
+    archived.readings = Interrupted(SeriesReadings(name, [*rows(gap, 7.0), *rows(new, 8.0)]))
     known = [*range(base, base + 600, 60), *range(base + 1200, base + 1800, 60)]
-    await play.readings.write([SeriesReadings(name, [Reading(time, 99.0, E_net=1.0) for time in known])])
-    play.archive([Reading(time, 1.0) for time in known[1:]], received=base + 1800)
-    counts = await play.reread(base, base + DAY)
+    await archived.readings.write([SeriesReadings(name, [Reading(time, 99.0, E_net=1.0) for time in known])])
+    archived.archive([Reading(time, 1.0) for time in known[1:]], received=base + 1800)
+    counts = await archived.reread(base, base + DAY)
     assert (counts.changed, counts.removed) == (19, 0)
     wanted = {base: 99.0, **dict.fromkeys(known[1:], 1.0), **dict.fromkeys(gap, 7.0), **dict.fromkeys(new, 8.0)}
-    assert await play.stored() == dict(sorted(wanted.items()))
-    found = (await play.readings.read([name], 0, 1 << 40))[name]
+    assert await archived.stored() == dict(sorted(wanted.items()))
+    found = (await archived.readings.read([name], 0, 1 << 40))[name]
     assert [each.time for each in found if each.E_net is not None] == [base], "registers of columns that are none"
 
 
 @pytest_twisted.ensureDeferred
 async def test_other_meters_other_owners_and_unknown_columns_are_left_alone(tmp_path: Path) -> None:
-    play = Play(tmp_path)
+    archived = ArchivedMeter(tmp_path)
     base = NOW // DAY * DAY
-    play.archive(rows(range(base, base + 60, 60), 1.0), received=base + 200)
-    play.archive(rows(range(base, base + 60, 60), 2.0), received=base + 200, meter="2")
+    archived.archive(rows(range(base, base + 60, 60), 1.0), received=base + 200)
+    archived.archive(rows(range(base, base + 60, 60), 2.0), received=base + 200, meter="2")
     kept = upload(
         gz(log_text(rows(range(base, base + 60, 60), 1.0), VERIS)), received=base,
         fields={"MODE": "LOGFILEUPLOAD", "MODBUSDEVICE": "3", "MODBUSDEVICECLASS": "9999"}, filename="mb-003.log.gz",
     )  # fmt: skip
     others = ArchivedUpload(serial=SERIAL, customer_id="c0", received=base, format="log", content=b"x")
-    play.files.append([encoded(kept), encoded(others), encoded(upload(b"x", received=base))], base)
-    await play.readings.write([SeriesReadings(f"{SERIAL}_3", rows(range(base, base + 60, 60), 7.0))])
-    counts = await play.reread(base, base + DAY, meter="2")
+    archived.files.append([encoded(kept), encoded(others), encoded(upload(b"x", received=base))], base)
+    await archived.readings.write([SeriesReadings(f"{SERIAL}_3", rows(range(base, base + 60, 60), 7.0))])
+    counts = await archived.reread(base, base + DAY, meter="2")
     assert (counts.uploads, counts.changed) == (1, 1)
-    counts = await play.reread(base, base + DAY)
+    counts = await archived.reread(base, base + DAY)
     assert (counts.uploads, counts.unread, counts.others, counts.refused) == (3, 1, 1, 1)
-    assert await play.stored("3") == {base: 7.0}
-    assert await play.stored("1") == {base: 1.0} and await play.stored("2") == {base: 2.0}
+    assert await archived.stored("3") == {base: 7.0}
+    assert await archived.stored("1") == {base: 1.0} and await archived.stored("2") == {base: 2.0}
 
 
 @pytest_twisted.ensureDeferred
@@ -389,22 +389,22 @@ async def test_accepted_logs_are_archived_and_nothing_else(intake: Intake) -> No
 
 @pytest_twisted.ensureDeferred
 async def test_messages_in_xml_are_read_again(tmp_path: Path) -> None:
-    play = Play(tmp_path)
+    archived = ArchivedMeter(tmp_path)
     base = NOW // DAY * DAY
     devices = [
         xml_device("1", rows(range(base, base + 120, 60), 2.0), VERIS),
         xml_device("2", rows(range(base, base + 60, 60), 3.0), VERIS),
     ]
     body = xml_message(SERIAL, devices)
-    play.files.append([encoded(upload(body, received=base + 300, format="xml"))], base + 300)
-    await play.readings.write([SeriesReadings(f"{SERIAL}_1", rows(range(base, base + 60, 60), 99.0))])
-    counts = await play.reread(base, base + DAY)
+    archived.files.append([encoded(upload(body, received=base + 300, format="xml"))], base + 300)
+    await archived.readings.write([SeriesReadings(f"{SERIAL}_1", rows(range(base, base + 60, 60), 99.0))])
+    counts = await archived.reread(base, base + DAY)
     assert (counts.uploads, counts.readings) == (1, 3)
-    assert await play.stored("1") == {base: 2.0, base + 60: 2.0}
-    assert await play.stored("2") == {base: 3.0}
+    assert await archived.stored("1") == {base: 2.0, base + 60: 2.0}
+    assert await archived.stored("2") == {base: 3.0}
 
 
-class Halved:
+class HalvingCorrections:
     """A correction of every series: P times a half."""
 
     async def maps(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
@@ -416,14 +416,14 @@ class Halved:
 
 @pytest_twisted.ensureDeferred
 async def test_corrections_in_force_do_not_get_into_what_is_stored(tmp_path: Path) -> None:
-    play = Play(tmp_path)
+    archived = ArchivedMeter(tmp_path)
     base = NOW // DAY * DAY
-    measured = play.readings
+    measured = archived.readings
     await measured.write([SeriesReadings(f"{SERIAL}_1", rows(range(base, base + 600, 60), 99.0))])
-    play.archive([*rows(range(base, base + 60, 60), 1.0), Reading(base + 60)], received=base + 400)
-    play.readings = corrected_store(measured, Halved())  # type: ignore[assignment]
-    assert set((await play.stored()).values()) == {49.5}
-    counts = await play.reread(base, base + DAY)
+    archived.archive([*rows(range(base, base + 60, 60), 1.0), Reading(base + 60)], received=base + 400)
+    archived.readings = corrected_store(measured, HalvingCorrections())  # type: ignore[assignment]
+    assert set((await archived.stored()).values()) == {49.5}
+    counts = await archived.reread(base, base + DAY)
     assert (counts.changed, counts.removed) == (1, 1)
-    play.readings = measured
-    assert await play.stored() == {base: 1.0, **dict.fromkeys(range(base + 120, base + 600, 60), 99.0)}
+    archived.readings = measured
+    assert await archived.stored() == {base: 1.0, **dict.fromkeys(range(base + 120, base + 600, 60), 99.0)}

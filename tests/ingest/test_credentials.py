@@ -49,7 +49,7 @@ class CountingStore(SqliteCustomerStore):
         return await super().by_serial(serial)
 
 
-class Rig:
+class CredentialsUnderTest:
     """A checker with all it needs."""
 
     def __init__(self, folder: Any) -> None:
@@ -73,8 +73,8 @@ class Rig:
 
 
 @pytest_twisted.async_yield_fixture
-async def rig(tmp_path) -> AsyncIterator[Rig]:
-    made = Rig(tmp_path)
+async def credentials(tmp_path) -> AsyncIterator[CredentialsUnderTest]:
+    made = CredentialsUnderTest(tmp_path)
     made.pool.start()
     await made.store.open()
     yield made
@@ -84,9 +84,9 @@ async def rig(tmp_path) -> AsyncIterator[Rig]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_right_and_wrong(rig):
-    customer = await rig.add()
-    check = rig.checker.check
+async def test_right_and_wrong(credentials):
+    customer = await credentials.add()
+    check = credentials.checker.check
     assert await check(SERIAL, "right", "a") == customer
     assert await check(SERIAL.lower(), "right", "a") == customer
     for serial, password in (
@@ -98,136 +98,136 @@ async def test_right_and_wrong(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_customer_without_a_password_lets_nobody_in(rig):
-    await rig.add(password="")
+async def test_a_customer_without_a_password_lets_nobody_in(credentials):
+    await credentials.add(password="")
     for password in ("", " ", "x"):
-        assert await rig.checker.check(SERIAL, password, "a") is None
+        assert await credentials.checker.check(SERIAL, password, "a") is None
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_fleet_costs_one_hash_each_and_no_lookup_while_fresh(rig):
-    customer = await rig.add()
-    assert rig.checker.cached(SERIAL, "right") is None
+async def test_a_fleet_costs_one_hash_each_and_no_lookup_while_fresh(credentials):
+    customer = await credentials.add()
+    assert credentials.checker.cached(SERIAL, "right") is None
     for _ in range(5):
-        assert await rig.checker.check(SERIAL, "right", "a") == customer
-    assert rig.checker.cached(SERIAL, "right") == customer
-    assert rig.checker.cached(SERIAL, "wrong") is None
-    assert (rig.store.lookups, rig.checker.hashes) == (1, 1)
+        assert await credentials.checker.check(SERIAL, "right", "a") == customer
+    assert credentials.checker.cached(SERIAL, "right") == customer
+    assert credentials.checker.cached(SERIAL, "wrong") is None
+    assert (credentials.store.lookups, credentials.checker.hashes) == (1, 1)
     # Stale: looked up again, but what was right for the stored password still is.
     for turn in range(2, 6):
-        rig.clock.advance(30)
-        assert rig.checker.cached(SERIAL, "right") is None
-        assert await rig.checker.check(SERIAL, "right", "a") == customer
-        assert (rig.store.lookups, rig.checker.hashes) == (turn, 1)
+        credentials.clock.advance(30)
+        assert credentials.checker.cached(SERIAL, "right") is None
+        assert await credentials.checker.check(SERIAL, "right", "a") == customer
+        assert (credentials.store.lookups, credentials.checker.hashes) == (turn, 1)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_change_by_another_daemon_counts_within_the_bound(rig):
-    customer = await rig.add()
-    await rig.checker.check(SERIAL, "right", "a")
-    renamed = await rig.store.update(customer.id, {"logger_password": hash_password("new"), "load": "2"})
-    rig.clock.advance(29.9)
-    assert await rig.checker.check(SERIAL, "right", "a") == customer
-    rig.clock.advance(0.1)
-    assert await rig.checker.check(SERIAL, "right", "a") is None
-    assert await rig.checker.check(SERIAL, "new", "a") == renamed
-    await rig.store.remove(customer.id)
-    rig.clock.advance(30)
-    assert await rig.checker.check(SERIAL, "new", "a") is None
+async def test_a_change_by_another_daemon_counts_within_the_bound(credentials):
+    customer = await credentials.add()
+    await credentials.checker.check(SERIAL, "right", "a")
+    renamed = await credentials.store.update(customer.id, {"logger_password": hash_password("new"), "load": "2"})
+    credentials.clock.advance(29.9)
+    assert await credentials.checker.check(SERIAL, "right", "a") == customer
+    credentials.clock.advance(0.1)
+    assert await credentials.checker.check(SERIAL, "right", "a") is None
+    assert await credentials.checker.check(SERIAL, "new", "a") == renamed
+    await credentials.store.remove(customer.id)
+    credentials.clock.advance(30)
+    assert await credentials.checker.check(SERIAL, "new", "a") is None
 
 
 @pytest.mark.parametrize(
     "forget", [lambda checker: checker.forget(SERIAL.lower()), lambda checker: checker.forget_all()]
 )
 @pytest_twisted.ensureDeferred
-async def test_forget_makes_a_change_count_at_once(rig, forget):
-    customer = await rig.add()
-    await rig.checker.check(SERIAL, "right", "a")
-    assert await rig.checker.check(SERIAL, "new", "a") is None
-    await rig.store.update(customer.id, {"logger_password": hash_password("new")})
-    forget(rig.checker)
-    assert await rig.checker.check(SERIAL, "right", "a") is None
-    assert await rig.checker.check(SERIAL, "new", "a") is not None
+async def test_forget_makes_a_change_count_at_once(credentials, forget):
+    customer = await credentials.add()
+    await credentials.checker.check(SERIAL, "right", "a")
+    assert await credentials.checker.check(SERIAL, "new", "a") is None
+    await credentials.store.update(customer.id, {"logger_password": hash_password("new")})
+    forget(credentials.checker)
+    assert await credentials.checker.check(SERIAL, "right", "a") is None
+    assert await credentials.checker.check(SERIAL, "new", "a") is not None
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_check_under_way_when_forgotten_is_not_remembered_as_fresh(rig):
-    await rig.add()
-    running = Deferred.fromCoroutine(rig.checker.check(SERIAL, "right", "a"))
-    rig.checker.forget(SERIAL)
+async def test_a_check_under_way_when_forgotten_is_not_remembered_as_fresh(credentials):
+    await credentials.add()
+    running = Deferred.fromCoroutine(credentials.checker.check(SERIAL, "right", "a"))
+    credentials.checker.forget(SERIAL)
     assert await running is not None
-    assert rig.checker.cached(SERIAL, "right") is None
-    await rig.checker.check(SERIAL, "right", "a")
-    assert rig.store.lookups == 2
+    assert credentials.checker.cached(SERIAL, "right") is None
+    await credentials.checker.check(SERIAL, "right", "a")
+    assert credentials.store.lookups == 2
 
 
 @pytest_twisted.ensureDeferred
-async def test_checks_at_the_same_time_share_one_lookup_and_hash(rig):
-    customer = await rig.add()
-    running = [Deferred.fromCoroutine(rig.checker.check(SERIAL, "right", f"{i}")) for i in range(50)]
+async def test_checks_at_the_same_time_share_one_lookup_and_hash(credentials):
+    customer = await credentials.add()
+    running = [Deferred.fromCoroutine(credentials.checker.check(SERIAL, "right", f"{i}")) for i in range(50)]
     # One whose client hangs up does not end it for the others.
     running[0].addErrback(lambda failure: failure.trap(CancelledError))
     running[0].cancel()
     assert await gatherResults(running[1:]) == [customer] * 49
-    assert (rig.store.lookups, rig.checker.hashes) == (1, 1)
+    assert (credentials.store.lookups, credentials.checker.hashes) == (1, 1)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_wrongly_set_device_costs_one_hash_and_is_never_locked_out(rig):
-    customer = await rig.add()
+async def test_a_wrongly_set_device_costs_one_hash_and_is_never_locked_out(credentials):
+    customer = await credentials.add()
     for _ in range(100):
-        assert await rig.checker.check(SERIAL, "old password", "a") is None
-        rig.clock.advance(10)
-    assert rig.checker.hashes == 1
-    assert rig.store.lookups < 40
-    assert await rig.checker.check(SERIAL, "right", "a") == customer
+        assert await credentials.checker.check(SERIAL, "old password", "a") is None
+        credentials.clock.advance(10)
+    assert credentials.checker.hashes == 1
+    assert credentials.store.lookups < 40
+    assert await credentials.checker.check(SERIAL, "right", "a") == customer
 
 
 def begun(checker: CredentialChecker, password: str, address: str = "10.0.0.1", serial: str = SERIAL) -> Deferred[Any]:
     return Deferred.fromCoroutine(checker.check(serial, password, address))
 
 
-async def hashed(rig: Rig, number: int) -> None:
+async def hashed(credentials: CredentialsUnderTest, number: int) -> None:
     """Until so many passwords were hashed, in their threads."""
     for _ in range(20_000):
-        if rig.checker.hashes >= number:
+        if credentials.checker.hashes >= number:
             return
         await deferLater(reactor, 0.005)
 
 
 @pytest_twisted.ensureDeferred
-async def test_wrong_passwords_are_slowed_and_a_right_one_from_the_same_address_is_accepted(rig):
-    customer = await rig.add()
-    await rig.wrong(3)
-    hashes = rig.checker.hashes
-    guesses = [begun(rig.checker, f"more{n}") for n in range(3)]
-    right = begun(rig.checker, "right")
-    await hashed(rig, hashes + 1)
+async def test_wrong_passwords_are_slowed_and_a_right_one_from_the_same_address_is_accepted(credentials):
+    customer = await credentials.add()
+    await credentials.wrong(3)
+    hashes = credentials.checker.hashes
+    guesses = [begun(credentials.checker, f"more{n}") for n in range(3)]
+    right = begun(credentials.checker, "right")
+    await hashed(credentials, hashes + 1)
     await deferLater(reactor, 0.05)
-    assert rig.checker.hashes == hashes + 1, "one at a time"
-    assert rig.checker.slowed == 4
-    assert await rig.checker.check(SERIAL, "right", "10.0.0.2") == customer
+    assert credentials.checker.hashes == hashes + 1, "one at a time"
+    assert credentials.checker.slowed == 4
+    assert await credentials.checker.check(SERIAL, "right", "10.0.0.2") == customer
     # Once cached as right, it does not count as a guess from any address.
-    assert await rig.checker.check(SERIAL, "right", "10.0.0.1") == customer
+    assert await credentials.checker.check(SERIAL, "right", "10.0.0.1") == customer
     for turn in range(3):
-        rig.clock.advance(module.LOGGER_PACE)
-        await hashed(rig, hashes + 2 + min(turn, 1))
+        credentials.clock.advance(module.LOGGER_PACE)
+        await hashed(credentials, hashes + 2 + min(turn, 1))
     assert await right == customer
     assert await gatherResults(guesses) == [None] * 3
-    rig.clock.advance(300)
-    await rig.wrong(3, prefix="later")
+    credentials.clock.advance(300)
+    await credentials.wrong(3, prefix="later")
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_right_password_that_nobody_knows_yet_is_never_refused_for_others_guesses(rig):
+async def test_a_right_password_that_nobody_knows_yet_is_never_refused_for_others_guesses(credentials):
     """A site behind the same address as a hundred attackers, right after a restart."""
-    customer = await rig.add()
+    customer = await credentials.add()
     for n in range(6):
-        await rig.wrong(1, serial=f"AA{n}")
-    crowd = [begun(rig.checker, f"guess{n}", serial=f"BB{n}") for n in range(100)]
-    right = begun(rig.checker, "right")
+        await credentials.wrong(1, serial=f"AA{n}")
+    crowd = [begun(credentials.checker, f"guess{n}", serial=f"BB{n}") for n in range(100)]
+    right = begun(credentials.checker, "right")
     for _ in range(20_000):
-        rig.clock.advance(module.NETWORK_PACE)
+        credentials.clock.advance(module.NETWORK_PACE)
         await deferLater(reactor, 0.002)
         if right.called:
             break
@@ -236,169 +236,169 @@ async def test_a_right_password_that_nobody_knows_yet_is_never_refused_for_other
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_wrong_guess_counts_also_where_the_right_one_is_known(rig):
-    customer = await rig.add()
-    assert await rig.checker.check(SERIAL, "right", "10.0.0.1") == customer
-    await rig.wrong(3)
-    crowd = [begun(rig.checker, f"more{n}") for n in range(200)]
+async def test_every_wrong_guess_counts_also_where_the_right_one_is_known(credentials):
+    customer = await credentials.add()
+    assert await credentials.checker.check(SERIAL, "right", "10.0.0.1") == customer
+    await credentials.wrong(3)
+    crowd = [begun(credentials.checker, f"more{n}") for n in range(200)]
     for _ in range(20_000):
         if sum(one.called for one in crowd) > 130:
             break
         await deferLater(reactor, 0.005)
     else:
         pytest.fail("those whose turn would be later than anybody waits are refused")
-    assert rig.checker.hashes <= 5
+    assert credentials.checker.hashes <= 5
     for _ in range(5):
-        assert await rig.checker.check(SERIAL, "right", "10.0.0.1") == customer
+        assert await credentials.checker.check(SERIAL, "right", "10.0.0.1") == customer
     for one in crowd:
         one.addErrback(lambda failure: failure.trap(TooManyAttempts))
-    rig.clock.pump([1.0] * 70)
+    credentials.clock.pump([1.0] * 70)
     await gatherResults(crowd)
 
 
 @pytest_twisted.ensureDeferred
-async def test_networks_are_counted_as_one_subscriber_has_them(rig):
-    await rig.add()
-    rig.make(max_failures_per_address=1000)
+async def test_networks_are_counted_as_one_subscriber_has_them(credentials):
+    await credentials.add()
+    credentials.make(max_failures_per_address=1000)
     for n in range(3):
-        await rig.wrong(1, address=f"2001:db8::{n}", prefix=f"six{n}")
-        await rig.wrong(1, address=("10.0.0.9", "::ffff:10.0.0.9")[n % 2], prefix=f"four{n}")
-    slowed = rig.checker.slowed
+        await credentials.wrong(1, address=f"2001:db8::{n}", prefix=f"six{n}")
+        await credentials.wrong(1, address=("10.0.0.9", "::ffff:10.0.0.9")[n % 2], prefix=f"four{n}")
+    slowed = credentials.checker.slowed
     waiting = []
     for address in ("2001:db8::ffff:1", "2001:db8::2", "::ffff:a00:9", "10.0.0.9"):
-        waiting.append(begun(rig.checker, "w" + address, address))
-    assert rig.checker.slowed == slowed + 4
-    begun(rig.checker, "x", "2001:db8:0:1::1")
-    assert rig.checker.slowed == slowed + 4
-    rig.clock.advance(10)
+        waiting.append(begun(credentials.checker, "w" + address, address))
+    assert credentials.checker.slowed == slowed + 4
+    begun(credentials.checker, "x", "2001:db8:0:1::1")
+    assert credentials.checker.slowed == slowed + 4
+    credentials.clock.advance(10)
     await gatherResults(waiting)
 
 
 @pytest_twisted.ensureDeferred
-async def test_concurrent_wrong_passwords_count(rig, monkeypatch):
-    await rig.add()
+async def test_concurrent_wrong_passwords_count(credentials, monkeypatch):
+    await credentials.add()
     monkeypatch.setattr(module, "HASH_THREADS", 1)
-    rig.make()
-    tries = [begun(rig.checker, f"g{i}", "a") for i in range(30)]
-    await hashed(rig, 4)
+    credentials.make()
+    tries = [begun(credentials.checker, f"g{i}", "a") for i in range(30)]
+    await hashed(credentials, 4)
     await deferLater(reactor, 0.05)
-    assert rig.checker.hashes == 4
+    assert credentials.checker.hashes == 4
     assert sum(one.called for one in tries) == 4
     while not all(one.called for one in tries):
-        rig.clock.advance(module.LOGGER_PACE)
+        credentials.clock.advance(module.LOGGER_PACE)
         await deferLater(reactor, 0.01)
     assert await gatherResults(tries) == [None] * 30
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_wrong_passwords_at_once_are_all_answered_and_block_nobody(rig, monkeypatch):
+async def test_many_wrong_passwords_at_once_are_all_answered_and_block_nobody(credentials, monkeypatch):
     """Once the first few have failed, hundreds that wait take turns or are refused, one after the other."""
-    await rig.add()
+    await credentials.add()
     monkeypatch.setattr(module, "HASH_THREADS", 1)
-    rig.make(max_failures_per_address=1000)
+    credentials.make(max_failures_per_address=1000)
     go = Event()
-    busy = [Deferred.fromCoroutine(rig.pool.run(go.wait, 20)) for _ in range(2)]
-    tries = [begun(rig.checker, f"g{i}", "a") for i in range(900)]
-    while len(rig.checker._hashes.waiting) < 899:
+    busy = [Deferred.fromCoroutine(credentials.pool.run(go.wait, 20)) for _ in range(2)]
+    tries = [begun(credentials.checker, f"g{i}", "a") for i in range(900)]
+    while len(credentials.checker._hashes.waiting) < 899:
         await deferLater(reactor, 0.01)
     go.set()
     await gatherResults(busy)
     for one in tries:
         one.addErrback(lambda failure: failure.trap(TooManyAttempts))
     while not all(one.called for one in tries):
-        rig.clock.advance(module.LOGGER_PACE)
+        credentials.clock.advance(module.LOGGER_PACE)
         await deferLater(reactor, 0.01)
     outcomes = await gatherResults(tries)
     assert outcomes.count(TooManyAttempts) > 800
     assert outcomes.count(None) == 900 - outcomes.count(TooManyAttempts)
-    assert await rig.checker.check(SERIAL, "right", "elsewhere") is not None
+    assert await credentials.checker.check(SERIAL, "right", "elsewhere") is not None
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_unknown_serial_costs_a_hash_like_a_known_one(rig):
-    await rig.wrong(1, serial="NOBODY")
-    assert rig.checker.hashes == 1
-    await rig.wrong(1, serial="NOBODY")
-    assert rig.checker.hashes == 1
+async def test_an_unknown_serial_costs_a_hash_like_a_known_one(credentials):
+    await credentials.wrong(1, serial="NOBODY")
+    assert credentials.checker.hashes == 1
+    await credentials.wrong(1, serial="NOBODY")
+    assert credentials.checker.hashes == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_too_many_waiting_is_overload(rig, monkeypatch):
-    await rig.add()
+async def test_too_many_waiting_is_overload(credentials, monkeypatch):
+    await credentials.add()
     monkeypatch.setattr(module, "MAX_WAITING", 2)
-    tries = [Deferred.fromCoroutine(rig.checker.check(f"S{i}", "x", f"{i}")) for i in range(10)]
+    tries = [Deferred.fromCoroutine(credentials.checker.check(f"S{i}", "x", f"{i}")) for i in range(10)]
     outcomes = [await one.addErrback(lambda failure: failure.trap(Overloaded)) for one in tries]
     assert outcomes.count(Overloaded) > 0
     assert outcomes.count(None) > 0
     # A refusal says nothing about the password.
-    assert await rig.checker.check(SERIAL, "right", "a") is not None
+    assert await credentials.checker.check(SERIAL, "right", "a") is not None
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_store_that_is_down_is_no_wrong_password(rig):
-    customer = await rig.add()
-    rig.store.down = True
+async def test_a_store_that_is_down_is_no_wrong_password(credentials):
+    customer = await credentials.add()
+    credentials.store.down = True
     for _ in range(10):
         with pytest.raises(StoreUnavailable):
-            await rig.checker.check(SERIAL, "right", "a")
-    rig.store.down = False
-    assert await rig.checker.check(SERIAL, "right", "a") == customer
-    rig.store.down = True
-    assert await rig.checker.check(SERIAL, "right", "a") == customer
-    rig.clock.advance(30)
+            await credentials.checker.check(SERIAL, "right", "a")
+    credentials.store.down = False
+    assert await credentials.checker.check(SERIAL, "right", "a") == customer
+    credentials.store.down = True
+    assert await credentials.checker.check(SERIAL, "right", "a") == customer
+    credentials.clock.advance(30)
     with pytest.raises(StoreUnavailable):
-        await rig.checker.check(SERIAL, "right", "a")
+        await credentials.checker.check(SERIAL, "right", "a")
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_clear_text_password_is_hashed_on_its_first_match(rig):
-    customer = await rig.add(hashed=False)
-    assert await rig.checker.check(SERIAL, "wrong", "a") is None
-    await rig.checker.finish()
-    assert (await rig.store.get(customer.id)).logger_password == "right"
-    assert await rig.checker.check(SERIAL, "right", "a") == customer
-    await rig.checker.finish()
-    stored = (await rig.store.get(customer.id)).logger_password
+async def test_a_clear_text_password_is_hashed_on_its_first_match(credentials):
+    customer = await credentials.add(hashed=False)
+    assert await credentials.checker.check(SERIAL, "wrong", "a") is None
+    await credentials.checker.finish()
+    assert (await credentials.store.get(customer.id)).logger_password == "right"
+    assert await credentials.checker.check(SERIAL, "right", "a") == customer
+    await credentials.checker.finish()
+    stored = (await credentials.store.get(customer.id)).logger_password
     assert is_hash(stored)
     assert verify_password(stored, "right")
     # The new hash is known to match: no further one is needed.
-    hashes = rig.checker.hashes
-    rig.clock.advance(30)
-    assert (await rig.checker.check(SERIAL, "right", "a")).logger_password == stored
-    assert rig.checker.hashes == hashes
+    hashes = credentials.checker.hashes
+    credentials.clock.advance(30)
+    assert (await credentials.checker.check(SERIAL, "right", "a")).logger_password == stored
+    assert credentials.checker.hashes == hashes
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_hash_of_another_cost_is_replaced(rig, monkeypatch):
-    customer = await rig.add()
+async def test_a_hash_of_another_cost_is_replaced(credentials, monkeypatch):
+    customer = await credentials.add()
     monkeypatch.setattr(passwords, "ITERATIONS", 2)
-    rig.make()
-    await rig.checker.check(SERIAL, "right", "a")
-    await rig.checker.finish()
-    stored = (await rig.store.get(customer.id)).logger_password
+    credentials.make()
+    await credentials.checker.check(SERIAL, "right", "a")
+    await credentials.checker.finish()
+    stored = (await credentials.store.get(customer.id)).logger_password
     assert not needs_rehash(stored)
     assert verify_password(stored, "right")
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_password_changed_meanwhile_is_not_overwritten_by_a_rehash(rig):
-    customer = await rig.add(hashed=False)
-    await rig.checker.check(SERIAL, "right", "a")
-    await rig.store.update(customer.id, {"logger_password": "newer"})
-    await rig.checker.finish()
-    assert (await rig.store.get(customer.id)).logger_password in ("newer",)
+async def test_a_password_changed_meanwhile_is_not_overwritten_by_a_rehash(credentials):
+    customer = await credentials.add(hashed=False)
+    await credentials.checker.check(SERIAL, "right", "a")
+    await credentials.store.update(customer.id, {"logger_password": "newer"})
+    await credentials.checker.finish()
+    assert (await credentials.store.get(customer.id)).logger_password in ("newer",)
 
 
 @pytest_twisted.ensureDeferred
-async def test_memory_is_bounded(rig, monkeypatch):
+async def test_memory_is_bounded(credentials, monkeypatch):
     monkeypatch.setattr(module, "MAX_CACHED", 10)
     monkeypatch.setattr(module, "MAX_REFUSED", 10)
-    rig.make(max_failures_per_address=1000)
+    credentials.make(max_failures_per_address=1000)
     for i in range(40):
-        await rig.add(serial=f"S{i}")
-        assert await rig.checker.check(f"S{i}", "right", f"{i}") is not None
-        await rig.wrong(1, address=f"{i}", serial=f"S{i}")
-    checker = rig.checker
+        await credentials.add(serial=f"S{i}")
+        assert await credentials.checker.check(f"S{i}", "right", f"{i}") is not None
+        await credentials.wrong(1, address=f"{i}", serial=f"S{i}")
+    checker = credentials.checker
     for kept in (checker._right, checker._wrong, checker._throttle):
         assert len(kept) == 10
     assert checker._pending == {}
@@ -408,50 +408,50 @@ async def test_memory_is_bounded(rig, monkeypatch):
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_a_cache_every_check_reads_the_customer_but_hashes_once(rig, monkeypatch):
-    customer = await rig.add()
+async def test_without_a_cache_every_check_reads_the_customer_but_hashes_once(credentials, monkeypatch):
+    customer = await credentials.add()
     monkeypatch.setattr(module, "CACHE_SECONDS", 0)
-    rig.make()
+    credentials.make()
     for _ in range(3):
-        assert rig.checker.cached(SERIAL, "right") is None
-        assert await rig.checker.check(SERIAL, "right", "a") == customer
-    assert (rig.store.lookups, rig.checker.hashes) == (3, 1)
+        assert credentials.checker.cached(SERIAL, "right") is None
+        assert await credentials.checker.check(SERIAL, "right", "a") == customer
+    assert (credentials.store.lookups, credentials.checker.hashes) == (3, 1)
 
 
 @pytest_twisted.ensureDeferred
-async def test_where_changes_are_announced_a_customer_is_looked_up_after_one_only(rig):
+async def test_where_changes_are_announced_a_customer_is_looked_up_after_one_only(credentials):
     documents = MemoryDocumentStore()
-    ours, theirs = (ChangeNotices(documents, rig.clock.seconds) for _ in range(2))
-    customer = await rig.add()
-    rig.checker = CredentialChecker(rig.store, rig.pool, rig.clock, Limits(), ours)
+    ours, theirs = (ChangeNotices(documents, credentials.clock.seconds) for _ in range(2))
+    customer = await credentials.add()
+    credentials.checker = CredentialChecker(credentials.store, credentials.pool, credentials.clock, Limits(), ours)
 
     async def pass_by(seconds):
         for _ in range(seconds // 10):
-            rig.clock.advance(10)
+            credentials.clock.advance(10)
             await ours.refresh()
 
     await ours.refresh()
-    rig.clock.advance(1)
-    assert await rig.checker.check(SERIAL, "right", "a") == customer
+    credentials.clock.advance(1)
+    assert await credentials.checker.check(SERIAL, "right", "a") == customer
     await pass_by(1800)
-    assert rig.checker.cached(SERIAL, "right") == customer
-    assert rig.checker.cached(SERIAL, "wrong") is None
-    assert rig.store.lookups == 1
+    assert credentials.checker.cached(SERIAL, "right") == customer
+    assert credentials.checker.cached(SERIAL, "wrong") is None
+    assert credentials.store.lookups == 1
     # Another daemon changes the password.
     await theirs.announce([customer_of_logger(SERIAL)])
     await pass_by(20)
-    assert await rig.checker.check(SERIAL, "right", "a") == customer
-    await rig.store.update(customer.id, {"logger_password": "new"})
+    assert await credentials.checker.check(SERIAL, "right", "a") == customer
+    await credentials.store.update(customer.id, {"logger_password": "new"})
     await pass_by(30)
-    assert await rig.checker.check(SERIAL, "right", "a") is None
-    assert await rig.checker.check(SERIAL, "new", "a") is not None
+    assert await credentials.checker.check(SERIAL, "right", "a") is None
+    assert await credentials.checker.check(SERIAL, "new", "a") is not None
     # A daemon that cannot read the announcements looks up as often as without them.
     await pass_by(600)
-    assert await rig.checker.check(SERIAL, "new", "a") is not None
-    rig.clock.advance(41)
-    lookups = rig.store.lookups
-    assert await rig.checker.check(SERIAL, "new", "a") is not None
-    assert rig.store.lookups == lookups + 1
+    assert await credentials.checker.check(SERIAL, "new", "a") is not None
+    credentials.clock.advance(41)
+    lookups = credentials.store.lookups
+    assert await credentials.checker.check(SERIAL, "new", "a") is not None
+    assert credentials.store.lookups == lookups + 1
 
 
 @given(

@@ -57,7 +57,7 @@ class SlowStore:
         done.callback(None) if error is None else done.errback(error)
 
 
-class Bench:
+class GroupCommitOnClock:
     """A group commit on a clock, over a slow store, that records its marks."""
 
     def __init__(self, store: Any = None, **limits: int) -> None:
@@ -91,316 +91,316 @@ class Bench:
 
 
 def test_on_a_busy_daemon_a_group_waits_for_more_uploads_but_not_for_long() -> None:
-    bench = Bench()
+    commits = GroupCommitOnClock()
     for k in range(BUSY_UPLOADS - 1):
-        bench.upload(f"u{k}")
-        bench.turn()
-        bench.store.finish(-1)
-        bench.turn()
-        bench.clock.advance(0.9 / BUSY_UPLOADS)
-    before = len(bench.store.writes)
+        commits.upload(f"u{k}")
+        commits.turn()
+        commits.store.finish(-1)
+        commits.turn()
+        commits.clock.advance(0.9 / BUSY_UPLOADS)
+    before = len(commits.store.writes)
     for k in range(2):
-        bench.upload(f"late{k}")
-        bench.turn()
-    assert len(bench.store.writes) == before
-    bench.clock.advance(GROUP_SECONDS)
-    assert len(bench.store.writes) == before + 1
-    bench.store.finish(-1)
-    bench.turn()
-    assert bench.answers["late0"] == bench.answers["late1"] == "ok"
+        commits.upload(f"late{k}")
+        commits.turn()
+    assert len(commits.store.writes) == before
+    commits.clock.advance(GROUP_SECONDS)
+    assert len(commits.store.writes) == before + 1
+    commits.store.finish(-1)
+    commits.turn()
+    assert commits.answers["late0"] == commits.answers["late1"] == "ok"
     for k in range(FULL_GROUP):
-        bench.upload(f"full{k}")
-    bench.turn()
-    assert len(bench.store.writes) == before + 2
-    bench.store.finish(-1)
-    bench.turn()
-    bench.upload("last")
-    stopped = Deferred.fromCoroutine(bench.commit.stop())
-    bench.turn()
-    bench.store.finish(-1)
-    bench.turn()
+        commits.upload(f"full{k}")
+    commits.turn()
+    assert len(commits.store.writes) == before + 2
+    commits.store.finish(-1)
+    commits.turn()
+    commits.upload("last")
+    stopped = Deferred.fromCoroutine(commits.commit.stop())
+    commits.turn()
+    commits.store.finish(-1)
+    commits.turn()
     assert stopped.called
-    assert bench.answers["last"] == "ok"
+    assert commits.answers["last"] == "ok"
 
 
 def test_uploads_of_one_turn_share_a_write_and_so_do_those_that_come_meanwhile() -> None:
-    bench = Bench(max_in_flight=1)
+    commits = GroupCommitOnClock(max_in_flight=1)
     for name in ("a", "b"):
-        bench.upload(name)
-    assert not bench.store.writes
-    bench.turn()
-    assert bench.store.names(0) == ["a_1", "b_1"]
+        commits.upload(name)
+    assert not commits.store.writes
+    commits.turn()
+    assert commits.store.names(0) == ["a_1", "b_1"]
     for name in ("c", "d", "e"):
-        bench.upload(name)
-        bench.turn()
-    assert len(bench.store.writes) == 1
-    assert bench.answers == {}
-    bench.store.finish(0)
-    bench.turn()
-    assert bench.answers == {"a": "ok", "b": "ok"}
-    assert bench.store.names(1) == ["c_1", "d_1", "e_1"]
-    bench.store.finish(1)
-    assert bench.answers == dict.fromkeys("abcde", "ok")
-    assert bench.marks == [["a", "b"], ["c", "d", "e"]]
-    assert bench.commit.groups == 2
-    assert bench.commit.queued_uploads == bench.commit.queued_readings == bench.commit.in_flight == 0
+        commits.upload(name)
+        commits.turn()
+    assert len(commits.store.writes) == 1
+    assert commits.answers == {}
+    commits.store.finish(0)
+    commits.turn()
+    assert commits.answers == {"a": "ok", "b": "ok"}
+    assert commits.store.names(1) == ["c_1", "d_1", "e_1"]
+    commits.store.finish(1)
+    assert commits.answers == dict.fromkeys("abcde", "ok")
+    assert commits.marks == [["a", "b"], ["c", "d", "e"]]
+    assert commits.commit.groups == 2
+    assert commits.commit.queued_uploads == commits.commit.queued_readings == commits.commit.in_flight == 0
 
 
 def test_the_answer_comes_after_the_write_and_then_the_mark() -> None:
-    bench = Bench()
+    commits = GroupCommitOnClock()
     marked: Deferred[None] = Deferred()
-    bench.marking = lambda: marked
-    bench.upload("a")
-    bench.turn()
-    assert bench.marks == []
-    bench.clock.advance(3)
-    bench.store.finish(0)
-    assert bench.marks == [["a"]]
-    assert bench.answers == {}
-    bench.clock.advance(2)
+    commits.marking = lambda: marked
+    commits.upload("a")
+    commits.turn()
+    assert commits.marks == []
+    commits.clock.advance(3)
+    commits.store.finish(0)
+    assert commits.marks == [["a"]]
+    assert commits.answers == {}
+    commits.clock.advance(2)
     marked.callback(None)
-    assert bench.answers == {"a": "ok"}
-    assert bench.took == [("write", 3.0), ("mark", 2.0)]
+    assert commits.answers == {"a": "ok"}
+    assert commits.took == [("write", 3.0), ("mark", 2.0)]
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("the customer store is down"), StoreRejected("document too large")])
 def test_a_mark_that_fails_means_no_acknowledgement(error: Exception) -> None:
     """Nor is it ever the upload's fault: the readings were fine."""
-    bench = Bench()
+    commits = GroupCommitOnClock()
     marked: Deferred[None] = Deferred()
-    bench.marking = lambda: marked
-    bench.upload("a")
-    bench.upload("b")
-    bench.turn()
-    bench.store.finish(0)
+    commits.marking = lambda: marked
+    commits.upload("a")
+    commits.upload("b")
+    commits.turn()
+    commits.store.finish(0)
     marked.errback(error)
-    assert bench.answers == {"a": "StoreUnavailable", "b": "StoreUnavailable"}
+    assert commits.answers == {"a": "StoreUnavailable", "b": "StoreUnavailable"}
 
 
 def test_an_upload_without_a_mark_or_without_readings() -> None:
-    bench = Bench()
-    plain = bench.commit.commit([SeriesReadings("a_1", [Reading(T0, 1.0)])])
-    empty = bench.commit.commit([SeriesReadings("b_1", [])], "b")
-    bench.turn()
-    assert bench.store.names(0) == ["a_1"]
-    bench.store.finish(0)
+    commits = GroupCommitOnClock()
+    plain = commits.commit.commit([SeriesReadings("a_1", [Reading(T0, 1.0)])])
+    empty = commits.commit.commit([SeriesReadings("b_1", [])], "b")
+    commits.turn()
+    assert commits.store.names(0) == ["a_1"]
+    commits.store.finish(0)
     assert plain.called
     assert empty.called
-    assert bench.marks == [["b"]]
+    assert commits.marks == [["b"]]
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("down"), Overloaded("full"), RuntimeError("a fault of ours")])
 def test_a_store_that_is_down_fails_the_group_and_nothing_later(error: Exception) -> None:
-    bench = Bench(max_in_flight=1)
-    bench.upload("a")
-    bench.upload("b")
-    bench.turn()
-    bench.upload("c")
-    bench.store.finish(0, error)
-    assert bench.answers == dict.fromkeys("ab", type(error).__name__)
-    bench.turn()
-    bench.store.finish(1)
-    assert bench.answers["c"] == "ok"
-    assert bench.marks == [["c"]]
+    commits = GroupCommitOnClock(max_in_flight=1)
+    commits.upload("a")
+    commits.upload("b")
+    commits.turn()
+    commits.upload("c")
+    commits.store.finish(0, error)
+    assert commits.answers == dict.fromkeys("ab", type(error).__name__)
+    commits.turn()
+    commits.store.finish(1)
+    assert commits.answers["c"] == "ok"
+    assert commits.marks == [["c"]]
 
 
 def test_a_rejected_upload_is_isolated() -> None:
-    bench = Bench()
+    commits = GroupCommitOnClock()
     for name in "abcd":
-        bench.upload(name)
-    bench.turn()
+        commits.upload(name)
+    commits.turn()
     bad = "c_1"
     index = 0
-    while index < len(bench.store.writes):
-        bench.store.finish(index, StoreRejected("wrong type") if bad in bench.store.names(index) else None)
+    while index < len(commits.store.writes):
+        commits.store.finish(index, StoreRejected("wrong type") if bad in commits.store.names(index) else None)
         index += 1
-    assert bench.answers == {"a": "ok", "b": "ok", "c": "StoreRejected", "d": "ok"}
-    assert bench.marks == [["a", "b", "d"]]
+    assert commits.answers == {"a": "ok", "b": "ok", "c": "StoreRejected", "d": "ok"}
+    assert commits.marks == [["a", "b", "d"]]
 
 
 def test_a_store_that_goes_down_while_a_group_is_taken_apart() -> None:
-    bench = Bench()
+    commits = GroupCommitOnClock()
     for name in "abcd":
-        bench.upload(name)
-    bench.turn()
-    bench.store.finish(0, StoreRejected("some of it"))
-    assert bench.store.names(1) == ["a_1", "b_1"]
-    bench.store.finish(1)
-    bench.store.finish(2, StoreUnavailable("down"))
-    assert bench.answers == {"a": "ok", "b": "ok", "c": "StoreUnavailable", "d": "StoreUnavailable"}
-    assert bench.marks == [["a", "b"]]
+        commits.upload(name)
+    commits.turn()
+    commits.store.finish(0, StoreRejected("some of it"))
+    assert commits.store.names(1) == ["a_1", "b_1"]
+    commits.store.finish(1)
+    commits.store.finish(2, StoreUnavailable("down"))
+    assert commits.answers == {"a": "ok", "b": "ok", "c": "StoreUnavailable", "d": "StoreUnavailable"}
+    assert commits.marks == [["a", "b"]]
 
 
 def test_bounds_answer_at_once() -> None:
-    bench = Bench(max_queued_uploads=3, max_queued_readings=10)
-    bench.upload("a", 6)
-    bench.upload("b", 5)
-    assert bench.answers == {"b": "Overloaded"}
-    bench.upload("c", 2)
-    bench.upload("d", 2)
-    bench.upload("e", 0)
-    assert bench.answers == {"b": "Overloaded", "e": "Overloaded"}
-    bench.turn()
-    bench.upload("f", 1)  # in flight counts as not answered
-    assert bench.answers["f"] == "Overloaded"
-    bench.store.finish(0)
-    bench.upload("g", 50)  # larger than the bound, but nothing else waits: it could never go otherwise
-    bench.turn()
-    bench.store.finish(1)
-    assert bench.answers["g"] == "ok"
+    commits = GroupCommitOnClock(max_queued_uploads=3, max_queued_readings=10)
+    commits.upload("a", 6)
+    commits.upload("b", 5)
+    assert commits.answers == {"b": "Overloaded"}
+    commits.upload("c", 2)
+    commits.upload("d", 2)
+    commits.upload("e", 0)
+    assert commits.answers == {"b": "Overloaded", "e": "Overloaded"}
+    commits.turn()
+    commits.upload("f", 1)  # in flight counts as not answered
+    assert commits.answers["f"] == "Overloaded"
+    commits.store.finish(0)
+    commits.upload("g", 50)  # larger than the bound, but nothing else waits: it could never go otherwise
+    commits.turn()
+    commits.store.finish(1)
+    assert commits.answers["g"] == "ok"
 
 
 def test_a_series_is_never_in_two_groups_at_once() -> None:
-    bench = Bench(max_in_flight=2)
-    bench.upload("a", series="S_1")
-    bench.turn()
-    bench.upload("b", series="S_1")
-    bench.upload("c")
-    bench.turn()
-    assert [bench.store.names(k) for k in range(2)] == [["S_1"], ["c_1"]]
-    bench.store.finish(1)
-    bench.turn()
-    assert len(bench.store.writes) == 2
-    bench.store.finish(0)
-    bench.turn()
-    assert bench.store.names(2) == ["S_1"]
-    bench.store.finish(2)
-    assert bench.answers == dict.fromkeys("abc", "ok")
+    commits = GroupCommitOnClock(max_in_flight=2)
+    commits.upload("a", series="S_1")
+    commits.turn()
+    commits.upload("b", series="S_1")
+    commits.upload("c")
+    commits.turn()
+    assert [commits.store.names(k) for k in range(2)] == [["S_1"], ["c_1"]]
+    commits.store.finish(1)
+    commits.turn()
+    assert len(commits.store.writes) == 2
+    commits.store.finish(0)
+    commits.turn()
+    assert commits.store.names(2) == ["S_1"]
+    commits.store.finish(2)
+    assert commits.answers == dict.fromkeys("abc", "ok")
 
 
 def test_a_backlog_goes_in_pieces_and_delays_nobody() -> None:
-    bench = Bench(max_write_readings=10, max_in_flight=2)
-    bench.upload("big", 25)
-    bench.upload("huge", 30)
-    bench.upload("small", 2)
-    bench.turn()
-    sizes = [[len(batch.readings) for batch in batches] for batches, _ in bench.store.writes]
+    commits = GroupCommitOnClock(max_write_readings=10, max_in_flight=2)
+    commits.upload("big", 25)
+    commits.upload("huge", 30)
+    commits.upload("small", 2)
+    commits.turn()
+    sizes = [[len(batch.readings) for batch in batches] for batches, _ in commits.store.writes]
     assert sizes == [[10], [2]]
-    bench.store.finish(1)
-    assert bench.answers == {"small": "ok"}
-    bench.upload("late", 1)
-    bench.turn()
-    assert bench.store.names(2) == ["late_1"]
-    bench.store.finish(2)
+    commits.store.finish(1)
+    assert commits.answers == {"small": "ok"}
+    commits.upload("late", 1)
+    commits.turn()
+    assert commits.store.names(2) == ["late_1"]
+    commits.store.finish(2)
     for index in (0, 3, 4):
-        assert bench.store.names(index) == ["big_1"]
-        bench.store.finish(index)
-    bench.turn()
+        assert commits.store.names(index) == ["big_1"]
+        commits.store.finish(index)
+    commits.turn()
     for index in (5, 6, 7):
-        bench.store.finish(index)
-    assert bench.answers == dict.fromkeys(("small", "late", "big", "huge"), "ok")
+        commits.store.finish(index)
+    assert commits.answers == dict.fromkeys(("small", "late", "big", "huge"), "ok")
 
 
 def test_short_uploads_need_not_wait_for_long_ones_and_each_progresses() -> None:
-    bench = Bench(max_queued_readings=10_000, max_write_readings=3 * LONG_READINGS, max_in_flight=2)
+    commits = GroupCommitOnClock(max_queued_readings=10_000, max_write_readings=3 * LONG_READINGS, max_in_flight=2)
     long = LONG_READINGS + 1
     for name, size in (("s1", 1), ("l1", long), ("l2", long), ("l3", long), ("s2", LONG_READINGS), ("s3", 1)):
-        bench.upload(name, size)
-    bench.turn()
-    assert [bench.store.names(k) for k in range(2)] == [["s1_1", "s2_1", "s3_1"], ["l1_1", "l2_1"]]
-    bench.upload("s4", 1)
-    bench.upload("after", 1, series="l3_1")
-    bench.store.finish(0)
-    bench.turn()
-    assert bench.store.names(2) == ["s4_1"], "a later upload for the same series waits for the long one"
-    bench.upload("s5", 1)
-    bench.store.finish(2)
-    bench.turn()
-    assert bench.store.names(3) == ["s5_1"]
-    bench.store.finish(1)
-    bench.turn()
-    assert bench.store.names(4) == ["l3_1"]
+        commits.upload(name, size)
+    commits.turn()
+    assert [commits.store.names(k) for k in range(2)] == [["s1_1", "s2_1", "s3_1"], ["l1_1", "l2_1"]]
+    commits.upload("s4", 1)
+    commits.upload("after", 1, series="l3_1")
+    commits.store.finish(0)
+    commits.turn()
+    assert commits.store.names(2) == ["s4_1"], "a later upload for the same series waits for the long one"
+    commits.upload("s5", 1)
+    commits.store.finish(2)
+    commits.turn()
+    assert commits.store.names(3) == ["s5_1"]
+    commits.store.finish(1)
+    commits.turn()
+    assert commits.store.names(4) == ["l3_1"]
     for index in (3, 4):
-        bench.store.finish(index)
-        bench.turn()
-    bench.store.finish(5)
-    bench.turn()
-    assert set(bench.answers.values()) == {"ok"}
-    assert len(bench.answers) == 9
+        commits.store.finish(index)
+        commits.turn()
+    commits.store.finish(5)
+    commits.turn()
+    assert set(commits.answers.values()) == {"ok"}
+    assert len(commits.answers) == 9
 
 
 def test_long_uploads_are_not_overtaken_for_ever() -> None:
-    bench = Bench(max_queued_readings=10_000, max_write_readings=LONG_READINGS + 1, max_in_flight=1)
-    bench.upload("s0")
-    bench.turn()
-    bench.upload("long", LONG_READINGS + 1)
+    commits = GroupCommitOnClock(max_queued_readings=10_000, max_write_readings=LONG_READINGS + 1, max_in_flight=1)
+    commits.upload("s0")
+    commits.turn()
+    commits.upload("long", LONG_READINGS + 1)
     for k in range(3):
-        bench.upload(f"s{k + 1}")
-    bench.store.finish(0)
-    bench.turn()
-    assert bench.store.names(1) == ["long_1"]
-    bench.store.finish(1)
-    bench.turn()
-    assert bench.store.names(2) == ["s1_1", "s2_1", "s3_1"]
+        commits.upload(f"s{k + 1}")
+    commits.store.finish(0)
+    commits.turn()
+    assert commits.store.names(1) == ["long_1"]
+    commits.store.finish(1)
+    commits.turn()
+    assert commits.store.names(2) == ["s1_1", "s2_1", "s3_1"]
 
 
 def test_groups_hold_what_fits_into_one_write() -> None:
-    bench = Bench(max_write_readings=10, max_in_flight=1)
+    commits = GroupCommitOnClock(max_write_readings=10, max_in_flight=1)
     for name, size in (("a", 4), ("b", 4), ("c", 4), ("d", 2)):
-        bench.upload(name, size)
-    bench.turn()
-    bench.store.finish(0)
-    bench.turn()
-    bench.store.finish(1)
-    assert [bench.store.names(k) for k in range(2)] == [["a_1", "b_1"], ["c_1", "d_1"]]
+        commits.upload(name, size)
+    commits.turn()
+    commits.store.finish(0)
+    commits.turn()
+    commits.store.finish(1)
+    assert [commits.store.names(k) for k in range(2)] == [["a_1", "b_1"], ["c_1", "d_1"]]
 
 
 def test_stop_drains_and_takes_no_more() -> None:
-    bench = Bench(max_in_flight=1)
-    bench.upload("a")
-    bench.turn()
-    bench.upload("b")
-    stopped = Deferred.fromCoroutine(bench.commit.stop())
-    bench.upload("c")
-    assert bench.answers == {"c": "StoreUnavailable"}
-    bench.store.finish(0)
+    commits = GroupCommitOnClock(max_in_flight=1)
+    commits.upload("a")
+    commits.turn()
+    commits.upload("b")
+    stopped = Deferred.fromCoroutine(commits.commit.stop())
+    commits.upload("c")
+    assert commits.answers == {"c": "StoreUnavailable"}
+    commits.store.finish(0)
     assert not stopped.called
-    bench.turn()
-    bench.store.finish(1)
-    assert bench.answers == {"a": "ok", "b": "ok", "c": "StoreUnavailable"}
+    commits.turn()
+    commits.store.finish(1)
+    assert commits.answers == {"a": "ok", "b": "ok", "c": "StoreUnavailable"}
     assert stopped.called
-    assert Deferred.fromCoroutine(bench.commit.stop()).called
+    assert Deferred.fromCoroutine(commits.commit.stop()).called
 
 
 def test_stop_gives_up_what_still_waits_after_its_grace() -> None:
-    bench = Bench(max_in_flight=1)
-    bench.upload("a")
-    bench.turn()
-    bench.upload("b")
-    stopped = Deferred.fromCoroutine(bench.commit.stop(20))
-    bench.clock.advance(19)
-    assert bench.answers == {}
-    bench.clock.advance(1)
-    assert bench.answers == {"b": "StoreUnavailable"}
+    commits = GroupCommitOnClock(max_in_flight=1)
+    commits.upload("a")
+    commits.turn()
+    commits.upload("b")
+    stopped = Deferred.fromCoroutine(commits.commit.stop(20))
+    commits.clock.advance(19)
+    assert commits.answers == {}
+    commits.clock.advance(1)
+    assert commits.answers == {"b": "StoreUnavailable"}
     assert not stopped.called
-    bench.store.finish(0)
-    assert bench.answers["a"] == "ok"
+    commits.store.finish(0)
+    assert commits.answers["a"] == "ok"
     assert stopped.called
-    bench.turn()
-    assert not bench.clock.getDelayedCalls()
+    commits.turn()
+    assert not commits.clock.getDelayedCalls()
 
 
 def test_stop_within_its_grace_leaves_no_timer() -> None:
-    bench = Bench()
-    bench.upload("a")
-    bench.turn()
-    stopped = Deferred.fromCoroutine(bench.commit.stop(20))
-    bench.store.finish(0)
-    bench.turn()
+    commits = GroupCommitOnClock()
+    commits.upload("a")
+    commits.turn()
+    stopped = Deferred.fromCoroutine(commits.commit.stop(20))
+    commits.store.finish(0)
+    commits.turn()
     assert stopped.called
-    assert not bench.clock.getDelayedCalls()
+    assert not commits.clock.getDelayedCalls()
 
 
 def test_a_client_that_went_away_changes_nothing_for_others() -> None:
-    bench = Bench()
-    gone = bench.upload("a")
-    bench.upload("b")
-    bench.turn()
+    commits = GroupCommitOnClock()
+    gone = commits.upload("a")
+    commits.upload("b")
+    commits.turn()
     gone.cancel()
-    bench.store.finish(0)
-    assert bench.answers == {"a": "CancelledError", "b": "ok"}
-    assert bench.marks == [["a", "b"]]  # its readings are stored all the same
-    assert bench.commit.queued_uploads == 0
+    commits.store.finish(0)
+    assert commits.answers == {"a": "CancelledError", "b": "ok"}
+    assert commits.marks == [["a", "b"]]  # its readings are stored all the same
+    assert commits.commit.queued_uploads == 0
 
 
 @for_all(max_examples=60, size=st.integers(1, 24), bad=st.sets(st.integers(0, 23)), data=st.data())
@@ -408,7 +408,7 @@ async def test_exactly_the_bad_uploads_fail(size: int, bad: set[int], data: st.D
     writes = 0
     stored: set[str] = set()
 
-    class Picky:
+    class RejectingStore:
         async def write(self, batches: Sequence[SeriesReadings]) -> None:
             nonlocal writes
             writes += 1
@@ -416,15 +416,15 @@ async def test_exactly_the_bad_uploads_fail(size: int, bad: set[int], data: st.D
                 raise StoreRejected("no")
             stored.update(batch.series for batch in batches)
 
-    bench = Bench(Picky(), max_in_flight=data.draw(st.integers(1, 3)))
+    commits = GroupCommitOnClock(RejectingStore(), max_in_flight=data.draw(st.integers(1, 3)))
     for k in range(size):
-        bench.upload(f"u{k}")
-    bench.turn()
+        commits.upload(f"u{k}")
+    commits.turn()
     guilty = bad & set(range(size))
-    assert {name for name, answer in bench.answers.items() if answer == "ok"} == {f"u{k}" for k in range(size)} - {
+    assert {name for name, answer in commits.answers.items() if answer == "ok"} == {f"u{k}" for k in range(size)} - {
         f"u{k}" for k in guilty
     }
-    assert {bench.answers[f"u{k}"] for k in guilty} <= {"StoreRejected"}
+    assert {commits.answers[f"u{k}"] for k in guilty} <= {"StoreRejected"}
     assert stored == {f"u{k}_1" for k in range(size) if k not in guilty}
     assert writes < 2 * size + 1
     assert writes <= 1 + 2 * len(guilty) * size.bit_length()
@@ -453,18 +453,18 @@ async def test_the_store_ends_as_if_each_upload_had_been_written_in_turn(
             await stored.write(batches)
 
     store = Delayed()
-    bench = Bench(store, max_write_readings=8, max_in_flight=in_flight)
+    commits = GroupCommitOnClock(store, max_write_readings=8, max_in_flight=in_flight)
     answers = []
     for number, (series, size) in enumerate(uploads):
         batch = SeriesReadings(f"S{series}_1", [Reading(T0 + k, float(number)) for k in range(size)])
-        answers.append(bench.commit.commit(batch))
+        answers.append(commits.commit.commit(batch))
         await expected.write([batch])
         if rng.random() < 0.5:
-            bench.turn()
+            commits.turn()
         if store.waiting and rng.random() < 0.5:
             store.waiting.pop(rng.randrange(len(store.waiting))).callback(None)
     for _ in range(1000):
-        bench.clock.advance(GROUP_SECONDS)  # on a busy daemon the last group waits for more
+        commits.clock.advance(GROUP_SECONDS)  # on a busy daemon the last group waits for more
         if not store.waiting:
             break
         store.waiting.pop(rng.randrange(len(store.waiting))).callback(None)

@@ -26,7 +26,7 @@ from tests.servers import RunningMongo
 SERIAL, OTHER = "001EC6001433", "001EC6009999"
 
 
-class Rig:
+class TwoDaemons:
     """Two daemons on the same stores: one takes uploads, the other serves the customers."""
 
     def __init__(self, stores: Stores) -> None:
@@ -62,10 +62,10 @@ def stores_url(request: pytest.FixtureRequest, tmp_path: Path, unique_name: str)
 
 
 @pytest_twisted.async_yield_fixture
-async def rig(stores_url: Callable[[], str], tmp_path: Path) -> AsyncIterator[Rig]:
+async def daemons(stores_url: Callable[[], str], tmp_path: Path) -> AsyncIterator[TwoDaemons]:
     urls = {"customers.url": stores_url(), "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
     stores = await open_stores(load_settings(Settings, None, urls), reactor)  # type: ignore[arg-type]
-    made = Rig(stores)
+    made = TwoDaemons(stores)
     made.pool.start()
     yield made
     made.proof.close()
@@ -75,55 +75,55 @@ async def rig(stores_url: Callable[[], str], tmp_path: Path) -> AsyncIterator[Ri
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_password_of_an_unowned_logger_proves_it(rig: Rig) -> None:
-    assert await rig.upload(SERIAL, "secret") is None
-    (document,) = await rig.stores.documents.find(REJECTED)
+async def test_the_password_of_an_unowned_logger_proves_it(daemons: TwoDaemons) -> None:
+    assert await daemons.upload(SERIAL, "secret") is None
+    (document,) = await daemons.stores.documents.find(REJECTED)
     assert is_hash(document.body["hashed"]) and "secret" not in str(document.body)
-    assert not await rig.proof.proves("a", SERIAL, "guess")
-    assert not await rig.proof.proves("a", OTHER, "secret")
-    assert not await rig.proof.proves("a", SERIAL, "")
-    assert await rig.proof.proves("a", SERIAL, "secret")
+    assert not await daemons.proof.proves("a", SERIAL, "guess")
+    assert not await daemons.proof.proves("a", OTHER, "secret")
+    assert not await daemons.proof.proves("a", SERIAL, "")
+    assert await daemons.proof.proves("a", SERIAL, "secret")
     # A wrong guess by somebody else must not replace it for long: the logger tries again, though its password is not hashed again.
-    await rig.upload(SERIAL, "intruder")
-    assert await rig.proof.proves("b", SERIAL, "intruder")
-    hashes = rig.credentials.hashes
-    rig.clock.advance(60)
-    await rig.upload(SERIAL, "secret")
-    assert rig.credentials.hashes == hashes
-    assert await rig.proof.proves("a", SERIAL, "secret")
-    assert not await rig.proof.proves("b", SERIAL, "intruder")
-    rig.clock.advance(MAX_AGE_SECONDS)
-    assert not await rig.proof.proves("a", SERIAL, "secret")
+    await daemons.upload(SERIAL, "intruder")
+    assert await daemons.proof.proves("b", SERIAL, "intruder")
+    hashes = daemons.credentials.hashes
+    daemons.clock.advance(60)
+    await daemons.upload(SERIAL, "secret")
+    assert daemons.credentials.hashes == hashes
+    assert await daemons.proof.proves("a", SERIAL, "secret")
+    assert not await daemons.proof.proves("b", SERIAL, "intruder")
+    daemons.clock.advance(MAX_AGE_SECONDS)
+    assert not await daemons.proof.proves("a", SERIAL, "secret")
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_owned_logger_is_never_given_away(rig: Rig) -> None:
-    await rig.upload(SERIAL, "secret")
-    await rig.stores.customers.add(Customer(id="", logger_serial_number=SERIAL, logger_password="own"))
-    assert not await rig.proof.proves("a", SERIAL, "secret")
-    assert not await rig.proof.proves("a", SERIAL, "own")
-    rig.clock.advance(60)
-    await rig.upload(SERIAL, "wrong")
-    rig.clock.advance(60)
-    await rig.upload(SERIAL, "secret")
-    (document,) = await rig.stores.documents.find(REJECTED)
+async def test_an_owned_logger_is_never_given_away(daemons: TwoDaemons) -> None:
+    await daemons.upload(SERIAL, "secret")
+    await daemons.stores.customers.add(Customer(id="", logger_serial_number=SERIAL, logger_password="own"))
+    assert not await daemons.proof.proves("a", SERIAL, "secret")
+    assert not await daemons.proof.proves("a", SERIAL, "own")
+    daemons.clock.advance(60)
+    await daemons.upload(SERIAL, "wrong")
+    daemons.clock.advance(60)
+    await daemons.upload(SERIAL, "secret")
+    (document,) = await daemons.stores.documents.find(REJECTED)
     assert "hashed" not in document.body
     # One comparison is made whether or not the serial number exists, so that the time discloses nothing.
-    assert rig.compared == ["", ""]
+    assert daemons.compared == ["", ""]
 
 
 @pytest_twisted.ensureDeferred
-async def test_guesses_are_slowed_per_customer_and_per_logger(rig: Rig) -> None:
-    await rig.upload(SERIAL, "secret")
+async def test_guesses_are_slowed_per_customer_and_per_logger(daemons: TwoDaemons) -> None:
+    await daemons.upload(SERIAL, "secret")
     for number in range(5):
-        assert not await rig.proof.proves("a", SERIAL, f"guess{number}")
+        assert not await daemons.proof.proves("a", SERIAL, f"guess{number}")
     slowed = (("a", OTHER), ("b", SERIAL))
     for customer, serial in slowed:
-        assert not await rig.proof.proves(customer, serial, "x")  # the first turn is at once
-    waiting = [Deferred.fromCoroutine(rig.proof.proves(*each, "x")) for each in slowed]
-    assert await rig.proof.proves("c", OTHER, "secret") is False  # unknown to both
-    assert len(rig.compared) == 8
+        assert not await daemons.proof.proves(customer, serial, "x")  # the first turn is at once
+    waiting = [Deferred.fromCoroutine(daemons.proof.proves(*each, "x")) for each in slowed]
+    assert await daemons.proof.proves("c", OTHER, "secret") is False  # unknown to both
+    assert len(daemons.compared) == 8
     assert not any(each.called for each in waiting)
-    rig.clock.advance(10)
+    daemons.clock.advance(10)
     assert [await each for each in waiting] == [False, False]
-    assert len(rig.compared) == 10
+    assert len(daemons.compared) == 10

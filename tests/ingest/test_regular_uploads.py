@@ -75,93 +75,93 @@ class Daemons:
         return {key: value for key, value in body.items() if key not in (CUSTOMER, CURRENT)}
 
 
-def learnt(here: Daemons) -> int:
+def learnt(daemons: Daemons) -> int:
     """Uploads until the logger's interval is known; the version of its document after that."""
     for _ in range(3):
-        here.upload()
-        here.upload(meter="2")
-        here.clock.advance(900)
-        here.evaluate()
-    return here.version
+        daemons.upload()
+        daemons.upload(meter="2")
+        daemons.clock.advance(900)
+        daemons.evaluate()
+    return daemons.version
 
 
 def test_a_regular_upload_writes_no_document_of_the_logger() -> None:
-    here = Daemons()
-    version = learnt(here)
+    daemons = Daemons()
+    version = learnt(daemons)
     for _ in range(4):
-        here.upload()
-        here.clock.advance(7)
-        here.upload(meter="2")
-        here.clock.advance(60)
-        uploaded = int(here.clock.seconds()) - 67
-        here.evaluate()
-        assert here.all[0].regular.unsaved(OWNER) is None, "it is stored"
-        assert here.body["last_upload"] == uploaded + 7
-        assert here.body["meters"][f"{SERIAL}_1"]["last_upload"] == uploaded
-        assert here.body["meters"][f"{SERIAL}_2"]["last_time"] == uploaded + 7 - 60
-        here.clock.advance(833)
-    assert here.version == version
+        daemons.upload()
+        daemons.clock.advance(7)
+        daemons.upload(meter="2")
+        daemons.clock.advance(60)
+        uploaded = int(daemons.clock.seconds()) - 67
+        daemons.evaluate()
+        assert daemons.all[0].regular.unsaved(OWNER) is None, "it is stored"
+        assert daemons.body["last_upload"] == uploaded + 7
+        assert daemons.body["meters"][f"{SERIAL}_1"]["last_upload"] == uploaded
+        assert daemons.body["meters"][f"{SERIAL}_2"]["last_time"] == uploaded + 7 - 60
+        daemons.clock.advance(833)
+    assert daemons.version == version
 
 
 def test_a_logger_need_not_upload_to_the_second() -> None:
-    here = Daemons()
-    version = learnt(here)
+    daemons = Daemons()
+    version = learnt(daemons)
     for seconds in (930, 870, 945, 900):
-        here.upload()
-        here.clock.advance(60)
-        here.evaluate()
-        here.clock.advance(seconds - 60)
-    assert here.version == version
-    here.upload()
-    here.clock.advance(60)
-    here.evaluate()
-    here.clock.advance(946 - 60)
-    here.upload()
-    here.clock.advance(5)
-    assert (here.version, here.body["gaps"]) == (version + 1, [[NOON // 86400, 946]]), "a longer gap than any"
+        daemons.upload()
+        daemons.clock.advance(60)
+        daemons.evaluate()
+        daemons.clock.advance(seconds - 60)
+    assert daemons.version == version
+    daemons.upload()
+    daemons.clock.advance(60)
+    daemons.evaluate()
+    daemons.clock.advance(946 - 60)
+    daemons.upload()
+    daemons.clock.advance(5)
+    assert (daemons.version, daemons.body["gaps"]) == (version + 1, [[NOON // 86400, 946]]), "a longer gap than any"
 
 
 def test_whatever_else_is_new_is_written_at_once() -> None:
     for change in ({"error": True}, {"device_type": "other"}, {"meter": "3"}, {"age": 3000}):
-        here = Daemons()
-        version = learnt(here)
-        here.upload(**change)
-        here.clock.advance(5)
-        assert here.version == version + 1, change
-    here = Daemons()
-    version = learnt(here)
-    here.upload()
-    here.clock.advance(60)
-    here.evaluate()
-    here.clock.advance(240)
-    here.upload()
-    here.clock.advance(5)
-    assert here.version == version + 1, "somebody may wait for an upload that comes early"
+        daemons = Daemons()
+        version = learnt(daemons)
+        daemons.upload(**change)
+        daemons.clock.advance(5)
+        assert daemons.version == version + 1, change
+    daemons = Daemons()
+    version = learnt(daemons)
+    daemons.upload()
+    daemons.clock.advance(60)
+    daemons.evaluate()
+    daemons.clock.advance(240)
+    daemons.upload()
+    daemons.clock.advance(5)
+    assert daemons.version == version + 1, "somebody may wait for an upload that comes early"
 
 
 def test_an_upload_whose_site_is_not_evaluated_is_written_later() -> None:
-    here = Daemons()
-    version = learnt(here)
-    here.upload()
-    uploaded = int(here.clock.seconds())
-    here.clock.pump([5] * 59)
-    assert here.version == version
-    here.clock.pump([5] * 3)
-    assert (here.version, here.body["last_upload"]) == (version + 1, uploaded)
+    daemons = Daemons()
+    version = learnt(daemons)
+    daemons.upload()
+    uploaded = int(daemons.clock.seconds())
+    daemons.clock.pump([5] * 59)
+    assert daemons.version == version
+    daemons.clock.pump([5] * 3)
+    assert (daemons.version, daemons.body["last_upload"]) == (version + 1, uploaded)
 
 
 def test_a_restart_writes_nothing_and_goes_on_with_the_same_intervals() -> None:
-    here = Daemons()
-    version = learnt(here)
-    here.restart(0, killed=False)
+    daemons = Daemons()
+    version = learnt(daemons)
+    daemons.restart(0, killed=False)
     for _ in range(3):
-        here.upload()
-        here.upload(meter="2")
-        here.clock.advance(60)
-        here.evaluate()
-        here.clock.advance(840)
-    assert here.version == version
-    assert [gap for _, gap in here.body["gaps"]] == [900]
+        daemons.upload()
+        daemons.upload(meter="2")
+        daemons.clock.advance(60)
+        daemons.evaluate()
+        daemons.clock.advance(840)
+    assert daemons.version == version
+    assert [gap for _, gap in daemons.body["gaps"]] == [900]
 
 
 STEPS = st.lists(
@@ -180,7 +180,7 @@ STEPS = st.lists(
 @example([("late", 0, "1"), ("upload", 1, "2"), ("named", 0, "2"), ("upload", 1, "2")])
 def test_read_together_the_documents_say_what_one_document_would(steps: list[tuple[str, int, str]]) -> None:
     """Two daemons, of which any receives an upload, and either loses nothing of what the site's state has stored."""
-    here, plain = Daemons(2), Daemons(2, customer="")
+    daemons, plain = Daemons(2), Daemons(2, customer="")
     for what, number, meter in steps:
         options: dict[str, Any] = {"meter": meter}
         changes: dict[str, dict[str, Any]] = {
@@ -189,7 +189,7 @@ def test_read_together_the_documents_say_what_one_document_would(steps: list[tup
             "named": {"device_type": "new"},
         }
         options |= changes.get(what, {})
-        for each in (here, plain):
+        for each in (daemons, plain):
             if what == "restart":
                 each.restart(number, killed=True)
                 continue
@@ -199,4 +199,4 @@ def test_read_together_the_documents_say_what_one_document_would(steps: list[tup
             each.clock.advance({"early": 200, "late": 4000}.get(what, 880))
             each.evaluate(number)
         if (LOGGER, SERIAL) in plain.documents.kept:
-            assert here.body == plain.body, what
+            assert daemons.body == plain.body, what

@@ -64,7 +64,7 @@ class Customers:
 
 
 @attrs.define
-class Place:
+class DaemonJobs:
     """A daemon's jobs in memory."""
 
     clock: Any
@@ -90,8 +90,8 @@ class Place:
         )
 
 
-def place(*customers: Customer, jobs: dict[str, object], **overrides: str) -> Place:
-    here = site(*customers)
+def daemon_jobs(*customers: Customer, jobs: dict[str, object], **overrides: str) -> DaemonJobs:
+    daemon = site(*customers)
     chosen = load_settings(
         Settings,
         None,
@@ -106,25 +106,25 @@ def place(*customers: Customer, jobs: dict[str, object], **overrides: str) -> Pl
         notified.append(notification)
 
     service = JobService(
-        clock=here.clock, settings=chosen, plugins=plugins, readings=here.readings, documents=here.documents,
-        customers=Customers(here.customers, here.jobs, here.queue), notify=notify, threads=PluginThreads(reactor),
+        clock=daemon.clock, settings=chosen, plugins=plugins, readings=daemon.readings, documents=daemon.documents,
+        customers=Customers(daemon.customers, daemon.jobs, daemon.queue), notify=notify, threads=PluginThreads(reactor),
     )  # fmt: skip
-    return Place(here.clock, here.jobs, here.documents, here.readings, service, notified)
+    return DaemonJobs(daemon.clock, daemon.jobs, daemon.documents, daemon.readings, service, notified)
 
 
-def every_day(here: Place) -> None:
+def every_day(daemon: DaemonJobs) -> None:
     some = [Reading(START + DAY * i, 1.0) for i in range(20)]
-    settle(here.clock, here.readings.write([SeriesReadings("00A_1", some)]))
+    settle(daemon.clock, daemon.readings.write([SeriesReadings("00A_1", some)]))
 
 
 def test_every_job_gets_every_window() -> None:
     one, two = Job(), Job()
-    here = place(customer("a"), customer("b"), jobs={"one": one, "two": two})
-    here.mark("a", START, START + 60)
-    here.mark("b", START, START)
-    here.tick()
+    daemon = daemon_jobs(customer("a"), customer("b"), jobs={"one": one, "two": two})
+    daemon.mark("a", START, START + 60)
+    daemon.mark("b", START, START)
+    daemon.tick()
     assert sorted(one.windows) == sorted(two.windows) == [("a", START, START + 61), ("b", START, START + 1)]
-    assert here.queue.pending == here.queue.working == {}
+    assert daemon.queue.pending == daemon.queue.working == {}
 
 
 @settings(max_examples=40, deadline=None)
@@ -135,11 +135,11 @@ def test_every_job_gets_every_window() -> None:
 def test_a_backlog_comes_in_pieces(start: int, length: int, readings: list[int], hours: int) -> None:
     """They cover the window once, cut where others do; those with readings are short, empty stretches are not cut at all."""
     job = Job()
-    here = place(customer(), jobs={"one": job})
-    settle(here.clock, here.readings.write([SeriesReadings("00A_2", [Reading(t, 1.0) for t in readings])]))
-    here.mark("a", start, start + length - 1)
+    daemon = daemon_jobs(customer(), jobs={"one": job})
+    settle(daemon.clock, daemon.readings.write([SeriesReadings("00A_2", [Reading(t, 1.0) for t in readings])]))
+    daemon.mark("a", start, start + length - 1)
     with patch.object(window_parts, "LONGEST_SECONDS", hours * 3600):
-        here.tick()
+        daemon.tick()
     found = [(begin, end) for _, begin, end in job.windows]
     longest = hours * 3600
     assert (found[0][0], found[-1][1]) == (start, start + length)
@@ -151,12 +151,12 @@ def test_a_backlog_comes_in_pieces(start: int, length: int, readings: list[int],
 
 def test_a_month_of_minutes_comes_in_days() -> None:
     one = Job()
-    here = place(customer(), jobs={"one": one})
+    daemon = daemon_jobs(customer(), jobs={"one": one})
     start = START - START % DAY + 100
     some = [Reading(time, 1.0) for time in range(start, start + 10 * DAY, 3600)]
-    settle(here.clock, here.readings.write([SeriesReadings("00A_missing_meter", some)]))
-    here.mark("a", start, start + 10 * DAY)
-    here.tick()
+    settle(daemon.clock, daemon.readings.write([SeriesReadings("00A_missing_meter", some)]))
+    daemon.mark("a", start, start + 10 * DAY)
+    daemon.tick()
     assert len(one.windows) == 11
     assert one.windows[0] == ("a", start, start - 100 + DAY)
     assert one.windows[-1] == ("a", start - 100 + 10 * DAY, start + 10 * DAY + 1)
@@ -172,58 +172,58 @@ async def _raises_later(*_: Any) -> Any:
 
 def test_what_was_computed_from_readings_that_may_be_gone_stays() -> None:
     job = Job()
-    here = place(customer("a"), customer("b"), jobs={"job": job}, readings__keep_days="raw=60")
-    border = int(here.clock.seconds()) - 60 * DAY
-    here.mark("a", border - 5 * DAY, border + 3599)
-    here.mark("b", border - 5 * DAY, border - DAY)
-    here.tick()
+    daemon = daemon_jobs(customer("a"), customer("b"), jobs={"job": job}, readings__keep_days="raw=60")
+    border = int(daemon.clock.seconds()) - 60 * DAY
+    daemon.mark("a", border - 5 * DAY, border + 3599)
+    daemon.mark("b", border - 5 * DAY, border - DAY)
+    daemon.tick()
     assert (job.windows[0][1], job.windows[-1][2]) == (border, border + 3600)
     assert {name for name, _, _ in job.windows} == {"a"}
-    assert settle(here.clock, here.queue.summary()).customers == 0, "both windows are done"
+    assert settle(daemon.clock, daemon.queue.summary()).customers == 0, "both windows are done"
 
 
 @pytest.mark.parametrize("answer", [_raises, _raises_later, lambda *_: Deferred()])
 def test_a_failed_job_is_repeated_alone(answer: Any, logged: list[dict[str, Any]]) -> None:
     bad, good = Job(answer), Job()
-    here = place(customer(), jobs={"bad": bad, "good": good})
-    here.mark("a", START, START + 60)
-    here.tick()
+    daemon = daemon_jobs(customer(), jobs={"bad": bad, "good": good})
+    daemon.mark("a", START, START + 60)
+    daemon.tick()
     assert good.windows == [("a", START, START + 61)]
-    assert here.queue.pending == here.queue.working == {}
-    assert here.kept == [("bad", "a", START, START + 61)]
-    assert here.service.status.failures == {"bad": 1}
+    assert daemon.queue.pending == daemon.queue.working == {}
+    assert daemon.kept == [("bad", "a", START, START + 61)]
+    assert daemon.service.status.failures == {"bad": 1}
     assert len([event for event in logged if event.get("plugin") == "bad"]) == 1
-    here.tick()
+    daemon.tick()
     assert len(bad.windows) == 1, "not before its time"
     bad.answer = lambda *_: None
-    here.clock.advance(61)
-    here.tick()
+    daemon.clock.advance(61)
+    daemon.tick()
     assert bad.windows == [("a", START, START + 61)] * 2
     assert len(good.windows) == 1, "it is not done again"
-    assert here.kept == []
+    assert daemon.kept == []
 
 
 def test_failed_windows_are_joined_and_retried_at_growing_intervals(logged: list[dict[str, Any]]) -> None:
     bad = Job(_raises)
-    here = place(customer(), jobs={"bad": bad})
-    here.mark("a", START + 600, START + 660)
-    here.tick()
-    here.mark("a", START, START + 60)
-    here.tick()
-    assert here.kept == [("bad", "a", START, START + 661)]
-    here.mark("a", START + 120, START + 180)
-    here.tick()
-    assert here.kept == [("bad", "a", START, START + 661)]
+    daemon = daemon_jobs(customer(), jobs={"bad": bad})
+    daemon.mark("a", START + 600, START + 660)
+    daemon.tick()
+    daemon.mark("a", START, START + 60)
+    daemon.tick()
+    assert daemon.kept == [("bad", "a", START, START + 661)]
+    daemon.mark("a", START + 120, START + 180)
+    daemon.tick()
+    assert daemon.kept == [("bad", "a", START, START + 661)]
     tries = len(bad.windows)
     for _ in range(24 * 60):
-        here.clock.advance(60)
-        here.tick()
+        daemon.clock.advance(60)
+        daemon.tick()
     assert 24 <= len(bad.windows) - tries <= 32
     assert len([event for event in logged if event.get("plugin") == "bad"]) == 1
     bad.answer = lambda *_: None
-    here.clock.advance(3601)
-    here.tick()
-    assert here.kept == []
+    daemon.clock.advance(3601)
+    daemon.tick()
+    assert daemon.kept == []
     assert bad.windows[-1] == ("a", START, START + 661)
 
 
@@ -231,19 +231,19 @@ def test_a_job_that_hangs_for_every_customer_is_paused(monkeypatch: pytest.Monke
     monkeypatch.setattr(service, "CONCURRENT_CUSTOMERS", 4)
     hanging, good = Job(lambda *_: Deferred()), Job()
     names = [f"c{i:02}" for i in range(40)]
-    here = place(*(customer(name) for name in names), jobs={"hanging": hanging, "good": good})
+    daemon = daemon_jobs(*(customer(name) for name in names), jobs={"hanging": hanging, "good": good})
     for name in names:
-        here.mark(name, START, START)
-    began = here.clock.seconds()
-    here.tick()
-    assert here.clock.seconds() - began < 200, "not 40 / 4 times a minute"
+        daemon.mark(name, START, START)
+    began = daemon.clock.seconds()
+    daemon.tick()
+    assert daemon.clock.seconds() - began < 200, "not 40 / 4 times a minute"
     assert len(good.windows) == 40
-    assert len(here.kept) == 40
+    assert len(daemon.kept) == 40
     hanging.answer = lambda *_: None
     for _ in range(60):
-        here.clock.advance(60)
-        here.tick()
-    assert here.kept == []
+        daemon.clock.advance(60)
+        daemon.tick()
+    assert daemon.kept == []
     assert {name for name, *_ in hanging.windows} == set(names)
 
 
@@ -252,20 +252,20 @@ def test_an_outage_of_a_store_is_no_failure_of_a_job(logged: list[dict[str, Any]
         raise StoreUnavailable("connection refused")
 
     job = Job(down)
-    here = place(customer(), jobs={"one": job})
-    here.mark("a", START, START)
+    daemon = daemon_jobs(customer(), jobs={"one": job})
+    daemon.mark("a", START, START)
     for _ in range(60):
-        here.tick()
-        here.clock.advance(5)
-    assert here.service.status.failures == {}
-    assert here.kept == []
-    assert "a" in here.queue.pending
+        daemon.tick()
+        daemon.clock.advance(5)
+    assert daemon.service.status.failures == {}
+    assert daemon.kept == []
+    assert "a" in daemon.queue.pending
     assert len(job.windows) < 12
     assert len([event for event in logged if "connection refused" in str(event.get("reason"))]) < 12
     job.answer = lambda *_: None
-    here.clock.advance(61)
-    here.tick()
-    assert here.queue.pending == {}
+    daemon.clock.advance(61)
+    daemon.tick()
+    assert daemon.queue.pending == {}
 
 
 def test_an_outage_during_many_jobs_loses_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,92 +280,92 @@ def test_an_outage_during_many_jobs_loses_no_window(monkeypatch: pytest.MonkeyPa
 
     job = Job(down)
     crowd = [customer(f"a{number}", serial=f"{number:012X}") for number in range(500)]
-    here = place(*crowd, jobs={"one": job})
+    daemon = daemon_jobs(*crowd, jobs={"one": job})
     for one in crowd:
-        here.mark(one.id, START, START)
-    here.clock.callLater(1, gate.callback, None)
-    here.tick()
+        daemon.mark(one.id, START, START)
+    daemon.clock.callLater(1, gate.callback, None)
+    daemon.tick()
     assert len(job.windows) == 2
-    assert len(here.queue.pending) == 500
+    assert len(daemon.queue.pending) == 500
     job.answer = lambda *_: None
-    here.clock.advance(120)
-    here.tick()
-    assert here.queue.pending == here.queue.working == {}
+    daemon.clock.advance(120)
+    daemon.tick()
+    assert daemon.queue.pending == daemon.queue.working == {}
 
 
 def test_retries_of_removed_customers_and_disabled_plugins() -> None:
     bad = Job(_raises)
-    here = place(customer("a"), customer("b"), jobs={"bad": bad})
-    here.mark("a", START, START)
-    here.mark("b", START, START)
-    here.tick()
-    del here.queue.customers["a"]
-    here.service.calls.plugins = LoadedPlugins()  # the same daemon, started with the plugin disabled
-    here.clock.advance(61)
-    here.tick()
-    assert here.kept == [("bad", "b", START, START + 1)], "kept until it is enabled again"
+    daemon = daemon_jobs(customer("a"), customer("b"), jobs={"bad": bad})
+    daemon.mark("a", START, START)
+    daemon.mark("b", START, START)
+    daemon.tick()
+    del daemon.queue.customers["a"]
+    daemon.service.calls.plugins = LoadedPlugins()  # the same daemon, started with the plugin disabled
+    daemon.clock.advance(61)
+    daemon.tick()
+    assert daemon.kept == [("bad", "b", START, START + 1)], "kept until it is enabled again"
 
 
 def test_a_claim_lost_in_the_middle_stops_there() -> None:
     def lose(customer: Customer, start: int, end: int) -> None:
         if len(job.windows) == 3:
-            here.queue.working["a"] = (*here.queue.working["a"][:2], "another daemon", 1 << 40)
+            daemon.queue.working["a"] = (*daemon.queue.working["a"][:2], "another daemon", 1 << 40)
 
     job = Job(lose)
-    here = place(customer(), jobs={"one": job})
-    every_day(here)
-    here.mark("a", START, START + 10 * DAY)
-    here.tick()
+    daemon = daemon_jobs(customer(), jobs={"one": job})
+    every_day(daemon)
+    daemon.mark("a", START, START + 10 * DAY)
+    daemon.tick()
     assert len(job.windows) == 3
-    assert here.service.status.claims_lost == 1
+    assert daemon.service.status.claims_lost == 1
 
 
-def turns(here: Place) -> None:
+def turns(daemon: DaemonJobs) -> None:
     """Let everything run that waits for no time to pass."""
     for _ in range(5):
-        here.clock.advance(0)
+        daemon.clock.advance(0)
 
 
 def test_stop_gives_back_what_is_not_done() -> None:
     gate: Deferred[None] = Deferred()
     job = Job(lambda *_: gate)
-    here = place(customer(), jobs={"one": job})
-    every_day(here)
-    here.mark("a", START, START + 3 * DAY)
-    here.service.startService()
-    turns(here)  # store calls are batched, so a job begins a turn of the clock later
+    daemon = daemon_jobs(customer(), jobs={"one": job})
+    every_day(daemon)
+    daemon.mark("a", START, START + 3 * DAY)
+    daemon.service.startService()
+    turns(daemon)  # store calls are batched, so a job begins a turn of the clock later
     assert len(job.windows) == 1
-    stopped = here.service.stopService()
-    turns(here)
+    stopped = daemon.service.stopService()
+    turns(daemon)
     assert not stopped.called
     gate.callback(None)
-    turns(here)
+    turns(daemon)
     assert stopped.called
-    start, end = here.queue.pending["a"]
+    start, end = daemon.queue.pending["a"]
     assert start > START
     assert end == START + 3 * DAY + 1
-    assert here.clock.getDelayedCalls() == []
+    assert daemon.clock.getDelayedCalls() == []
 
 
 def test_periodic_work_is_regular_and_isolated() -> None:
     bad, good = Job(_raises), Job()
-    here = place(customer(), jobs={"bad": bad, "good": good})
-    here.service.startService()
+    daemon = daemon_jobs(customer(), jobs={"bad": bad, "good": good})
+    daemon.service.startService()
     for _ in range(300):
-        here.clock.advance(1)
+        daemon.clock.advance(1)
     assert len(good.periodic) == 6
     assert good.periodic[0] == START
-    assert here.service.status.failures["bad"] == 6
-    here.service.stopService()
+    assert daemon.service.status.failures["bad"] == 6
+    daemon.service.stopService()
 
 
 def test_a_store_that_is_down_is_no_failure_of_periodic_work(logged: list[dict[str, Any]]) -> None:
     def down(*_: object) -> None:
         raise StoreUnavailable("nobody answers")
 
-    here = place(customer(), jobs={"waits": Job(down)})
-    settle(here.clock, here.service.periodic())
-    assert here.service.status.failures == {}
+    daemon = daemon_jobs(customer(), jobs={"waits": Job(down)})
+    settle(daemon.clock, daemon.service.periodic())
+    assert daemon.service.status.failures == {}
     said = [event for event in logged if "jobs pause" in formatEvent(event)]
     assert [event["reason"] for event in said] == ["nobody answers"]
     assert not [event for event in logged if "log_failure" in event]
@@ -374,17 +374,17 @@ def test_a_store_that_is_down_is_no_failure_of_periodic_work(logged: list[dict[s
 def test_the_context_is_what_the_contract_says() -> None:
     seen: list[JobContext] = []
 
-    class Curious:
+    class ContextKeeper:
         @hookimpl
         async def cenergyd_job(self, customer: Customer, context: JobContext) -> None:
             seen.append(context)
             await context.notify(Notification("1", customer.id, "test", "s", "t", {}))
             await context.pause()
 
-    here = place(customer(), jobs={"curious": Curious()})
-    here.mark("a", START, START)
-    here.tick()
-    assert [each.customer_id for each in here.notified] == ["a"]
+    daemon = daemon_jobs(customer(), jobs={"curious": ContextKeeper()})
+    daemon.mark("a", START, START)
+    daemon.tick()
+    assert [each.customer_id for each in daemon.notified] == ["a"]
     context: JobContext = seen[0]
     assert isinstance(context, RunningJobContext)
     members = {name for name in [*JobContext.__annotations__, *vars(JobContext)] if not name.startswith("_")}
@@ -394,44 +394,44 @@ def test_the_context_is_what_the_contract_says() -> None:
 def test_windows_kept_by_an_earlier_version_are_read_rightly() -> None:
     """They had an inclusive end."""
     good = Job()
-    here = place(customer(), jobs={"good": good})
+    daemon = daemon_jobs(customer(), jobs={"good": good})
     old = {"plugin": "good", "since": START, "until": START + 60, "failures": 3, "message": "oh no"}
-    settle(here.clock, here.documents.put("job_retry", "good:a", old, owner="a", due=0))
-    here.tick()
+    settle(daemon.clock, daemon.documents.put("job_retry", "good:a", old, owner="a", due=0))
+    daemon.tick()
     assert good.windows == [("a", START, START + 61)]
-    assert here.kept == []
+    assert daemon.kept == []
 
 
 def test_a_stop_that_takes_too_long_cancels_the_job_and_gives_the_window_back(
     logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Job(lambda *_: Deferred())
-    here = place(customer(), jobs={"hanging": job})
-    here.service.startService()
-    here.mark("a", START, START + 1)
+    daemon = daemon_jobs(customer(), jobs={"hanging": job})
+    daemon.service.startService()
+    daemon.mark("a", START, START + 1)
     for _ in range(70):
-        here.clock.advance(1)
+        daemon.clock.advance(1)
     assert len(job.windows) == 1
-    stopping = here.service.stopService()
-    here.clock.advance(1)
+    stopping = daemon.service.stopService()
+    daemon.clock.advance(1)
     assert not stopping.called
     stored: Deferred[None] = Deferred()
-    postpone = here.queue.postpone
+    postpone = daemon.queue.postpone
 
     async def slow(*arguments: Any) -> None:
         await stored
         await postpone(*arguments)
 
-    monkeypatch.setattr(here.queue, "postpone", slow)
+    monkeypatch.setattr(daemon.queue, "postpone", slow)
     ends: list[None] = []
     stopping.addCallback(ends.append)
     stopping.cancel()
-    here.clock.advance(0)
+    daemon.clock.advance(0)
     assert ends == [], "the window is still being given back"
     stored.callback(None)
-    here.clock.advance(0)
+    daemon.clock.advance(0)
     assert ends == [None]
-    assert "a" in here.queue.pending
-    assert here.kept == [], "a stop is no failure of the job"
+    assert "a" in daemon.queue.pending
+    assert daemon.kept == [], "a stop is no failure of the job"
     gc.collect()
     assert [event for event in logged if event["log_namespace"] == "twisted.internet.defer"] == [], "an unhandled error"

@@ -11,7 +11,7 @@ from cenergyd.readings.model import Reading, SeriesReadings
 from tests.jobs.site import LOAD, SOLAR, UTILITY, run, store_with
 
 
-class Noting(MemoryReadingStore):
+class RecordingReadings(MemoryReadingStore):
     """Records which series were read."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Noting(MemoryReadingStore):
 
 
 def test_each_series_of_a_range_is_read_once_and_each_job_has_its_own_list() -> None:
-    store = Noting()
+    store = RecordingReadings()
     filled = store_with(utility=[Reading(60, 1.0)], load=[Reading(120, 2.0)])
     store._readings = filled._readings
     shared = SharedReads(store)

@@ -25,7 +25,7 @@ from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.sections import SmsSettings, WebhookSettings
 from tests.jobs.conftest import JobsUnderTest, plugin_manager
 from tests.jobs.messages.sending import send_due
-from tests.jobs.messages.webserver import Asked, WebServer
+from tests.jobs.messages.webserver import ReceivedRequest, WebServer
 from tests.plugins.attempts import attempt
 from tests.servers import free_port
 
@@ -147,7 +147,7 @@ class Twilio(WebServer):
         """What becomes of posts: a status, or ``lost``: the message is taken and the connection cut."""
         self.gets: list[Any] = []
 
-    def respond(self, asked: Asked) -> Any:
+    def respond(self, asked: ReceivedRequest) -> Any:
         parts = urlsplit(asked.path)
         assert parts.path == "/2010-04-01/Accounts/AC1/Messages.json"
         if asked.headers["authorization"] != "Basic " + base64.b64encode(b"AC1:token").decode():

@@ -20,7 +20,7 @@ from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 T0 = 1_750_000_000
 
 
-class Slow(MemoryReadingStore):
+class SlowReadingStore(MemoryReadingStore):
     """Counts calls, and answers when told to."""
 
     def __init__(self) -> None:
@@ -62,14 +62,16 @@ def start(coroutine: Any) -> Deferred[Any]:
 
 
 @pytest.fixture
-def place() -> tuple[Clock, Slow, BatchingReadingStore]:
-    clock, store = Clock(), Slow()
+def batching() -> tuple[Clock, SlowReadingStore, BatchingReadingStore]:
+    clock, store = Clock(), SlowReadingStore()
     start(store.write([SeriesReadings(f"A_{n}", [Reading(T0 + n, float(n))]) for n in range(1, 6)]))
     return clock, store, BatchingReadingStore(store, clock)
 
 
-def test_reads_of_one_moment_and_range_are_one_call(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
-    clock, store, together = place
+def test_reads_of_one_moment_and_range_are_one_call(
+    batching: tuple[Clock, SlowReadingStore, BatchingReadingStore],
+) -> None:
+    clock, store, together = batching
     asked = [start(together.read([f"A_{n}", "A_1"], T0, T0 + 60)) for n in range(1, 4)]
     clock.advance(0)
     assert store.calls == ["read"]
@@ -85,8 +87,10 @@ def test_reads_of_one_moment_and_range_are_one_call(place: tuple[Clock, Slow, Ba
     assert store.calls == ["read", "read"]
 
 
-def test_first_and_last_readings_are_found_for_many_at_once(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
-    clock, store, together = place
+def test_first_and_last_readings_are_found_for_many_at_once(
+    batching: tuple[Clock, SlowReadingStore, BatchingReadingStore],
+) -> None:
+    clock, store, together = batching
     calls: list[tuple[str, list[str], int | None]] = []
     for name in ("first", "last"):
         original = getattr(store, name)
@@ -112,8 +116,8 @@ def test_first_and_last_readings_are_found_for_many_at_once(place: tuple[Clock, 
     ]
 
 
-def test_points_read_at_once_are_read_together(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
-    clock, store, together = place
+def test_points_read_at_once_are_read_together(batching: tuple[Clock, SlowReadingStore, BatchingReadingStore]) -> None:
+    clock, store, together = batching
     start(store.write_points("A_1_1h", [FieldPoint(T0, {"P": 1.0}), FieldPoint(T0 + 60, {"P": 2.0})]))
     calls: list[Sequence[tuple[str, int, int]]] = []
     read_points_many = store.read_points_many
@@ -131,15 +135,17 @@ def test_points_read_at_once_are_read_together(place: tuple[Clock, Slow, Batchin
     assert calls == [[("A_1_1h", T0, T0 + 60), ("A_2_1h", T0, T0 + 60)]]
 
 
-def test_a_long_range_goes_alone(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
-    _, store, together = place
+def test_a_long_range_goes_alone(batching: tuple[Clock, SlowReadingStore, BatchingReadingStore]) -> None:
+    _, store, together = batching
     for _ in range(2):
         start(together.read(["A_1"], T0, T0 + LONG_SECONDS + 1))
     assert store.calls == ["read", "read"]
 
 
-def test_a_rejected_replacement_costs_nobody_else_anything(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
-    clock, store, together = place
+def test_a_rejected_replacement_costs_nobody_else_anything(
+    batching: tuple[Clock, SlowReadingStore, BatchingReadingStore],
+) -> None:
+    clock, store, together = batching
     asked = [
         start(together.replace_points_many([(f"A_{n}_1h", T0, T0 + 60, [FieldPoint(T0, {"bad": n == 2})])]))
         for n in range(1, 4)
@@ -152,8 +158,10 @@ def test_a_rejected_replacement_costs_nobody_else_anything(place: tuple[Clock, S
     assert outcome(start(store.read_points("A_2_1h", T0, T0 + 60))) == []
 
 
-def test_replacements_of_one_series_are_never_in_one_call(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
-    clock, store, together = place
+def test_replacements_of_one_series_are_never_in_one_call(
+    batching: tuple[Clock, SlowReadingStore, BatchingReadingStore],
+) -> None:
+    clock, store, together = batching
     asked = [
         start(together.replace_points(series, T0, T0 + 60, [FieldPoint(T0, {"kwh": value})]))
         for series, value in (("A_1_1h", 1.0), ("A_1_1h", 2.0), ("A_2_1h", 3.0))
@@ -165,8 +173,10 @@ def test_replacements_of_one_series_are_never_in_one_call(place: tuple[Clock, Sl
     assert outcome(start(store.read_points("A_1_1h", T0, T0 + 60))) == [FieldPoint(T0, {"kwh": 2.0})]
 
 
-def test_a_store_that_is_down_is_reported_to_all(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
-    clock, store, together = place
+def test_a_store_that_is_down_is_reported_to_all(
+    batching: tuple[Clock, SlowReadingStore, BatchingReadingStore],
+) -> None:
+    clock, store, together = batching
     asked = [start(together.read([f"A_{n}"], T0, T0 + 60)) for n in range(1, 4)]
     clock.advance(0)
     store.down = "down"
@@ -179,8 +189,10 @@ def test_a_store_that_is_down_is_reported_to_all(place: tuple[Clock, Slow, Batch
     assert outcome(again) == {"A_1": [Reading(T0 + 1, 1.0)]}
 
 
-def test_who_is_cancelled_is_left_out_or_not_answered(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
-    clock, store, together = place
+def test_who_is_cancelled_is_left_out_or_not_answered(
+    batching: tuple[Clock, SlowReadingStore, BatchingReadingStore],
+) -> None:
+    clock, store, together = batching
     first = start(together.read(["A_1"], T0, T0 + 60))
     clock.advance(0)
     waiting, other = (start(together.read([f"A_{n}"], T0, T0 + 60)) for n in (2, 3))

@@ -271,7 +271,7 @@ def test_the_oldest_undone_ones_are_forgotten() -> None:
 
 
 def test_the_scaled_ranges_of_a_series_are_reported_through_batching() -> None:
-    class Book:
+    class FixedCorrections:
         async def maps(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
             made = [correction(1, "scale", 100, 200, factor=3.0), correction(2, "void", 150, 160)]
             return {UTILITY: correction_map(made)} if UTILITY in series else {}
@@ -279,7 +279,7 @@ def test_the_scaled_ranges_of_a_series_are_reported_through_batching() -> None:
         async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
             return frozenset({UTILITY}).intersection(series)
 
-    store = BatchingReadingStore(corrected_store(MemoryReadingStore(), Book()), Clock())
+    store = BatchingReadingStore(corrected_store(MemoryReadingStore(), FixedCorrections()), Clock())
     assert run(scaled_ranges(store, UTILITY, 120, 500)) == [(120, 150), (160, 200)]
     assert run(scaled_ranges(store, LOAD, 120, 500)) == []
     assert run(scaled_ranges(MemoryReadingStore(), UTILITY, 120, 500)) == []

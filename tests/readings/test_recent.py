@@ -139,7 +139,7 @@ class Site:
         return f"claim {self.claims}"
 
 
-def site(daemons: int = 1, max_bytes: int = MAX_BYTES) -> Site:
+def new_site(daemons: int = 1, max_bytes: int = MAX_BYTES) -> Site:
     """A site at NOW."""
     made = Site()
     made.clock.advance(NOW)
@@ -157,155 +157,155 @@ def both(start: int, count: int = 15) -> list[SeriesReadings]:
     return [SeriesReadings(ONE, rows(start, count)), SeriesReadings(TWO, rows(start, count, 7.0))]
 
 
-def work_a_quarter(here: Site, start: int) -> None:
+def work_a_quarter(site: Site, start: int) -> None:
     """What a daemon reads and writes for a quarter of an hour."""
-    view = here.daemons[0].view
-    here.upload(0, both(start))
-    assert here.derive(0)
+    view = site.daemons[0].view
+    site.upload(0, both(start))
+    assert site.derive(0)
     run(view.read(SERIES, start - 90, start + 990))
     run(view.write([SeriesReadings(COMPUTED, rows(start, 15, 3.0))]))
     hour = start - start % 3600
     run(view.read(SERIES, hour, hour + 3 * 3600))
-    here.end()
+    site.end()
 
 
 def test_after_the_first_quarter_nothing_is_read_from_the_store() -> None:
-    here = site()
+    site = new_site()
     start = NOW - NOW % 3600
-    here.clock.advance(start + 900 - NOW)
+    site.clock.advance(start + 900 - NOW)
     for quarter in range(4):
-        work_a_quarter(here, start + 900 * quarter)
-        here.clock.advance(900)
+        work_a_quarter(site, start + 900 * quarter)
+        site.clock.advance(900)
         if quarter == 0:
-            here.store.reads.clear()
-    assert here.store.reads == []
-    found = run(here.daemons[0].view.read(SERIES, start, start + 3600))
-    assert found == run(here.store.read(SERIES, start, start + 3600))
+            site.store.reads.clear()
+    assert site.store.reads == []
+    found = run(site.daemons[0].view.read(SERIES, start, start + 3600))
+    assert found == run(site.store.read(SERIES, start, start + 3600))
     assert [len(each) for each in found.values()] == [60, 60, 60]
 
 
 def test_what_another_daemon_marked_is_read_again() -> None:
-    here = site(2)
-    work_a_quarter(here, NOW - 900)
-    here.upload(1, [SeriesReadings(ONE, [Reading(NOW - 30, 99.0)])])
-    here.end()
-    here.upload(0, both(NOW))
-    assert here.derive(0)
-    assert Reading(NOW - 30, 99.0) in run(here.daemons[0].view.read([ONE], NOW - 90, NOW + 990))[ONE]
+    site = new_site(2)
+    work_a_quarter(site, NOW - 900)
+    site.upload(1, [SeriesReadings(ONE, [Reading(NOW - 30, 99.0)])])
+    site.end()
+    site.upload(0, both(NOW))
+    assert site.derive(0)
+    assert Reading(NOW - 30, 99.0) in run(site.daemons[0].view.read([ONE], NOW - 90, NOW + 990))[ONE]
 
 
 @pytest.mark.parametrize("jobs_ran", [True, False])
 def test_computed_readings_that_a_command_wrote_are_read_again(jobs_ran: bool) -> None:
-    here = site()
-    work_a_quarter(here, NOW - 900)
-    here.command(lambda store: store.write([SeriesReadings(COMPUTED, [Reading(NOW - 30, 99.0)])]), jobs=True)
+    site = new_site()
+    work_a_quarter(site, NOW - 900)
+    site.command(lambda store: store.write([SeriesReadings(COMPUTED, [Reading(NOW - 30, 99.0)])]), jobs=True)
     if jobs_ran:
-        here.run_jobs()
-    here.upload(0, both(NOW))
-    assert here.derive(0)
-    assert Reading(NOW - 30, 99.0) in run(here.daemons[0].view.read([COMPUTED], NOW - 90, NOW + 990))[COMPUTED]
+        site.run_jobs()
+    site.upload(0, both(NOW))
+    assert site.derive(0)
+    assert Reading(NOW - 30, 99.0) in run(site.daemons[0].view.read([COMPUTED], NOW - 90, NOW + 990))[COMPUTED]
 
 
 @pytest.mark.parametrize("fails", ["before", "after"])
 def test_after_a_write_whose_outcome_is_unknown_the_store_is_asked(fails: str) -> None:
-    here = site()
-    work_a_quarter(here, NOW - 900)
-    here.upload(0, both(NOW))
-    assert here.derive(0)
-    here.upload(0, [SeriesReadings(ONE, [Reading(NOW + 30, 99.0)])], fails)
-    found = run(here.daemons[0].view.read([ONE], NOW - 90, NOW + 990))
-    assert found == run(here.store.read([ONE], NOW - 90, NOW + 990))
+    site = new_site()
+    work_a_quarter(site, NOW - 900)
+    site.upload(0, both(NOW))
+    assert site.derive(0)
+    site.upload(0, [SeriesReadings(ONE, [Reading(NOW + 30, 99.0)])], fails)
+    found = run(site.daemons[0].view.read([ONE], NOW - 90, NOW + 990))
+    assert found == run(site.store.read([ONE], NOW - 90, NOW + 990))
     assert (Reading(NOW + 30, 99.0) in found[ONE]) == (fails == "after")
 
 
 def test_a_read_during_which_something_is_written_is_not_kept() -> None:
-    here = site()
-    recent = here.daemons[0]
-    here.upload(0, both(NOW))
-    assert here.derive(0)
+    site = new_site()
+    recent = site.daemons[0]
+    site.upload(0, both(NOW))
+    assert site.derive(0)
     late: Deferred[None] = Deferred()
-    read = here.store.read
+    read = site.store.read
 
     async def slow(*arguments: Any) -> dict[str, list[Reading]]:
         found = await read(*arguments)
         await late
         return found
 
-    here.store.read = slow  # type: ignore[method-assign]
+    site.store.read = slow  # type: ignore[method-assign]
     answers: list[Any] = []
     Deferred.fromCoroutine(recent.view.read([ONE], NOW, NOW + 900)).addCallback(answers.append)
-    here.upload(0, [SeriesReadings(ONE, [Reading(NOW + 30, 5.0)])])
+    site.upload(0, [SeriesReadings(ONE, [Reading(NOW + 30, 5.0)])])
     late.callback(None)
     assert len(answers[0][ONE]) == 15  # as the store answered
     assert len(run(recent.view.read([ONE], NOW, NOW + 900))[ONE]) == 16
 
 
 def test_writes_of_one_series_at_the_same_time_leave_nothing_behind() -> None:
-    here = site()
-    recent = here.daemons[0]
-    work_a_quarter(here, NOW - 900)
+    site = new_site()
+    recent = site.daemons[0]
+    work_a_quarter(site, NOW - 900)
     ends: list[Deferred[None]] = []
 
     async def slow(batches: Sequence[SeriesReadings]) -> None:
         ends.append(Deferred())
         await ends[-1]
 
-    here.store.write = slow  # type: ignore[method-assign]
+    site.store.write = slow  # type: ignore[method-assign]
     for power in (1.0, 2.0):
         Deferred.fromCoroutine(recent.write([SeriesReadings(ONE, [Reading(NOW, power)])]))
-    del here.store.write
-    run(here.store.write([SeriesReadings(ONE, [Reading(NOW, 1.0)])]))  # the store made the second one first
+    del site.store.write
+    run(site.store.write([SeriesReadings(ONE, [Reading(NOW, 1.0)])]))  # the store made the second one first
     ends[0].callback(None)
     ends[1].callback(None)
     assert run(recent.view.read([ONE], NOW - 60, NOW + 60))[ONE][-1] == Reading(NOW, 1.0)
 
 
 def test_only_what_is_marked_is_kept() -> None:
-    here = site()
-    here.upload(0, both(NOW))
-    assert here.derive(0)
-    view = here.daemons[0].view
+    site = new_site()
+    site.upload(0, both(NOW))
+    assert site.derive(0)
+    view = site.daemons[0].view
     other = "001EC6000002_1"
     for _ in range(2):
         run(view.read([OWN, other], NOW, NOW + 900))
         run(view.read([ONE], NOW - 30 * 86400, NOW - 29 * 86400))
-    assert len(here.store.reads) == 4
-    assert here.daemons[0].cached(OWN) is None
+    assert len(site.store.reads) == 4
+    assert site.daemons[0].cached(OWN) is None
     run(view.read([ONE], NOW, NOW + 900))
-    assert here.daemons[0].cached(ONE) is not None
-    here.clock.advance(MAX_AGE_SECONDS)
-    assert here.daemons[0].cached(ONE) is None
+    assert site.daemons[0].cached(ONE) is not None
+    site.clock.advance(MAX_AGE_SECONDS)
+    assert site.daemons[0].cached(ONE) is None
 
 
 def test_whoever_has_read_the_customer_knows_whether_memory_is_current() -> None:
-    here = site(2)
-    one, other = here.daemons
-    assert not one.is_current(here.customer())
-    here.upload(0, both(NOW - 900))
-    assert not one.is_current(here.customer())
-    assert here.derive(0)
-    assert one.is_current(here.customer())
+    site = new_site(2)
+    one, other = site.daemons
+    assert not one.is_current(site.customer())
+    site.upload(0, both(NOW - 900))
+    assert not one.is_current(site.customer())
+    assert site.derive(0)
+    assert one.is_current(site.customer())
     for _ in range(2):
         assert run(one.view.last([ONE])) == {ONE: rows(NOW - 900)[-1]}
         run(one.view.read([ONE], NOW - 900, NOW))
-    assert here.store.edges == 2  # once before, and once after it was known what the store holds
-    here.end()
-    assert one.is_current(here.customer())
-    assert not other.is_current(here.customer())
-    here.command(lambda store: store.write([]), jobs=True)
-    assert not one.is_current(here.customer())
-    here.run_jobs()
-    assert not one.is_current(here.customer())
-    here.upload(0, both(NOW))
-    assert here.derive(0)
-    assert one.is_current(here.customer())
-    here.upload(1, both(NOW))
-    assert not one.is_current(here.customer())
+    assert site.store.edges == 2  # once before, and once after it was known what the store holds
+    site.end()
+    assert one.is_current(site.customer())
+    assert not other.is_current(site.customer())
+    site.command(lambda store: store.write([]), jobs=True)
+    assert not one.is_current(site.customer())
+    site.run_jobs()
+    assert not one.is_current(site.customer())
+    site.upload(0, both(NOW))
+    assert site.derive(0)
+    assert one.is_current(site.customer())
+    site.upload(1, both(NOW))
+    assert not one.is_current(site.customer())
 
 
 def test_a_logger_that_was_another_customers_is_not_kept() -> None:
-    here = site()
-    recent = here.daemons[0]
+    site = new_site()
+    recent = site.daemons[0]
     history = [{"until": NOW - 3600, "logger_serial_number": "001EC6000009", "facility": "1", "solar": "2"}]
     moved = attrs.evolve(
         CUSTOMER,
@@ -315,22 +315,22 @@ def test_a_logger_that_was_another_customers_is_not_kept() -> None:
     for claim in ("a", "b"):
         recent.claimed(moved, claim)
         run(recent.view.read([ONE], NOW, NOW + 900))
-    assert len(here.store.reads) == 2
+    assert len(site.store.reads) == 2
     assert recent.size == 0
 
 
 def test_the_last_reading_before_those_that_are_held_is_asked_for_once() -> None:
-    here = site()
-    here.upload(0, both(NOW))
-    assert here.derive(0)
-    view = here.daemons[0].view
+    site = new_site()
+    site.upload(0, both(NOW))
+    assert site.derive(0)
+    view = site.daemons[0].view
     run(view.read([ONE], NOW, NOW + 900))
     for _ in range(2):
         assert run(view.last([ONE], NOW)) == {}
         assert run(view.last([ONE], NOW - 5000)) == {}
         assert run(view.last([ONE], NOW + 60)) == {ONE: Reading(NOW, 1.0, 0.5, 230.0, 0.25)}
         assert run(view.first([ONE], NOW + 1)) == {ONE: Reading(NOW + 60, 2.0, 0.5, 230.0, 0.25)}
-    assert here.store.edges == 1
+    assert site.store.edges == 1
     run(view.write([SeriesReadings(ONE, [Reading(NOW - 9000, 4.0)])]))
     assert run(view.last([ONE], NOW)) == {ONE: Reading(NOW - 9000, 4.0)}
 
@@ -443,46 +443,46 @@ steps = st.one_of(
 
 @given(st.lists(steps, max_size=40), st.sampled_from([MAX_BYTES, 3500, 2500]))
 def test_under_a_claim_memory_answers_as_the_store_does(done: Sequence[Any], max_bytes: int) -> None:
-    here = site(2, max_bytes)
+    site = new_site(2, max_bytes)
     everything = (SERIES, NOW - 6000, NOW + 1800)
-    here.upload(0, both(NOW - 900))
-    assert here.derive(0)
-    run(here.daemons[0].view.read(*everything))
+    site.upload(0, both(NOW - 900))
+    assert site.derive(0)
+    run(site.daemons[0].view.read(*everything))
     for kind, *what in done:
         if kind == "upload":
-            here.upload(*what)
-        elif kind == "replace" and here.claim is not None:
+            site.upload(*what)
+        elif kind == "replace" and site.claim is not None:
             name, (start, end), new, fails = what
-            here.store.fails = fails
+            site.store.fails = fails
             try:
-                run(here.daemons[here.claim[1]].replace(name, start, end, inside(new, start, end)))
+                run(site.daemons[site.claim[1]].replace(name, start, end, inside(new, start, end)))
             except StoreUnavailable:
-                here.expire()
-            here.store.fails = ""
+                site.expire()
+            site.store.fails = ""
         elif kind == "command":
-            here.command(lambda store, what=what: store.write(what[0]))  # type: ignore[misc]
+            site.command(lambda store, what=what: store.write(what[0]))  # type: ignore[misc]
         elif kind == "remove":
-            here.command(lambda store, what=what: store.replace(what[0], *what[1], []))  # type: ignore[misc]
+            site.command(lambda store, what=what: store.replace(what[0], *what[1], []))  # type: ignore[misc]
         elif kind == "backfill":
-            here.command(lambda store, what=what: store.write(what[0]), jobs=True)  # type: ignore[misc]
+            site.command(lambda store, what=what: store.write(what[0]), jobs=True)  # type: ignore[misc]
         elif kind == "jobs":
-            here.run_jobs()
+            site.run_jobs()
         elif kind == "end":
-            here.end()
+            site.end()
         elif kind == "expire":
-            here.expire()
+            site.expire()
         elif kind == "wait":
-            here.clock.rightNow += what[0]
-        elif kind == "evaluate" and here.daemons[what[0]].is_current(here.customer()):
-            view = here.daemons[what[0]].view
-            assert run(view.last(SERIES)) == run(here.store.last(SERIES))
-            assert run(view.read(*everything)) == run(here.store.read(*everything))
-            assert run(view.first(SERIES, NOW)) == run(here.store.first(SERIES, NOW))
-        elif kind == "derive" and here.derive(what[0]):
-            view = here.daemons[what[0]].view
-            assert run(view.read(*everything)) == run(here.store.read(*everything))
+            site.clock.rightNow += what[0]
+        elif kind == "evaluate" and site.daemons[what[0]].is_current(site.customer()):
+            view = site.daemons[what[0]].view
+            assert run(view.last(SERIES)) == run(site.store.last(SERIES))
+            assert run(view.read(*everything)) == run(site.store.read(*everything))
+            assert run(view.first(SERIES, NOW)) == run(site.store.first(SERIES, NOW))
+        elif kind == "derive" and site.derive(what[0]):
+            view = site.daemons[what[0]].view
+            assert run(view.read(*everything)) == run(site.store.read(*everything))
             for name, (start, end), limit in what[1]:
-                assert run(view.read([name], start, end, limit)) == run(here.store.read([name], start, end, limit))
-                assert run(view.last(SERIES, start)) == run(here.store.last(SERIES, start))
-                assert run(view.first(SERIES, end)) == run(here.store.first(SERIES, end))
-        assert all(0 <= each.size <= max(max_bytes, 0) for each in here.daemons)
+                assert run(view.read([name], start, end, limit)) == run(site.store.read([name], start, end, limit))
+                assert run(view.last(SERIES, start)) == run(site.store.last(SERIES, start))
+                assert run(view.first(SERIES, end)) == run(site.store.first(SERIES, end))
+        assert all(0 <= each.size <= max(max_bytes, 0) for each in site.daemons)

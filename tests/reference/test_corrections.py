@@ -26,7 +26,7 @@ from tests.reference.test_whole_site import check_all, daemon_on
 
 
 @attrs.define
-class Said:
+class MadeCorrections:
     """Corrections that a test makes."""
 
     of: dict[str, CorrectionMap] = attrs.field(factory=dict)
@@ -73,7 +73,7 @@ async def test_every_hour_is_that_of_rows_corrected_by_hand(seed: int) -> None:
     rng = random.Random(seed)
     site = random_site(seed)
     meter, made = random_correction(site, rng)
-    said, customer = Said(), customer_of(site)
+    said, customer = MadeCorrections(), customer_of(site)
     store: Any = CorrectedReadings(MemoryReadingStore(), said)
     name = f"{SERIAL}_{meter}"
     half = rng.randrange(len(site.uploads))
@@ -97,7 +97,7 @@ async def test_every_hour_is_that_of_rows_corrected_by_hand(seed: int) -> None:
 async def test_a_whole_site_with_sums_is_that_of_rows_corrected_by_hand(seed: int) -> None:
     """Points, rollups, energy, demand and bills by power and by registers, of sums as well."""
     rng = random.Random(seed)
-    site, said = random_site_with_sums(seed), Said()
+    site, said = random_site_with_sums(seed), MadeCorrections()
     kind, meter = rng.choice(["void", "scale"]), rng.choice(["1", "2", "5"])
     start = rng.randrange(site.start, site.end - 3600)
     end = rng.choice([start + 120, start + 6000, (start // 3600 + 1) * 3600 + rng.choice([60, 900])])

@@ -48,14 +48,14 @@ PATIENCE = 240
 """Seconds: the machine may be busy with others."""
 
 
-class Stored(NamedTuple):
+class StoredResults(NamedTuple):
     """What a daemon has stored."""
 
     readings: Any
     customer: Any
 
 
-class Session:
+class SiteOverHttp:
     """A logger and a person, over HTTP."""
 
     def __init__(self, daemon: RunningDaemon, site: Site) -> None:
@@ -115,10 +115,10 @@ async def stores(daemon: RunningDaemon) -> AsyncIterator[Any]:
     await opened.close()
 
 
-def play(daemon: RunningDaemon, site: Site, seed: int) -> Session:
+def play(daemon: RunningDaemon, site: Site, seed: int) -> SiteOverHttp:
     """The uploads in their order; meters become known after the first of them, and the setup changes while they come."""
     rng = random.Random(seed)
-    session = Session(daemon, site)
+    session = SiteOverHttp(daemon, site)
     known_by = {meter: rng.choice(["table", "config", "choice"]) for meter in site.rows}
     known_by[rng.choice(sorted(known_by))] = "config"
     changed = False
@@ -157,7 +157,7 @@ async def settled(stores: Any, rows: dict[str, list[dict[str, Any]]]) -> None:
     raise AssertionError(f"after {PATIENCE} s {waiting} customers wait; readings: {counts}")
 
 
-def check_days(session: Session, site: Site) -> None:
+def check_days(session: SiteOverHttp, site: Site) -> None:
     """Energy as the API tells it, all days together."""
     first = datetime.fromtimestamp(site.start, UTC).date() - timedelta(days=2)
     days = session.of_customer(f"energy?step=day&start={first}&end={first + timedelta(days=6)}")["windows"]
@@ -177,7 +177,7 @@ async def test_what_a_daemon_stores_is_what_the_reference_says(daemon: RunningDa
     rows = {**site.rows, "missing_meter": derive.missing_meter(site.setups, site.rows)}
     await settled(stores, rows)
     customer = await stores.customers.by_serial(SERIAL)
-    found: Any = Stored(stores.readings, customer)
+    found: Any = StoredResults(stores.readings, customer)
     await check_points(found, rows)
     await check_rollups(found, site, rows)
     await check_roles(found, site, rows)

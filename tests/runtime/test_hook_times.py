@@ -16,7 +16,7 @@ from cenergyd.runtime.isolation import Implementation, PluginManager
 from cenergyd.runtime.plugin_hangs import HangWatch
 
 
-class Time:
+class SetPerfCounter:
     """``perf_counter`` under control of a test."""
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class Time:
 
 
 @pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    made = Time()
+def time(monkeypatch: pytest.MonkeyPatch) -> SetPerfCounter:
+    made = SetPerfCounter()
     monkeypatch.setattr(hook_times, "perf_counter", made)
     return made
 
 
-def test_a_slow_call_is_counted_and_named_once_a_minute(time: Time, logged: list[dict[str, Any]]) -> None:
+def test_a_slow_call_is_counted_and_named_once_a_minute(time: SetPerfCounter, logged: list[dict[str, Any]]) -> None:
     manager = PluginManager()
 
     def slow(seconds: float) -> None:
@@ -50,7 +50,7 @@ def test_a_slow_call_is_counted_and_named_once_a_minute(time: Time, logged: list
     assert len(logged) == 2
 
 
-def test_each_step_of_a_coroutine_counts_and_what_it_waits_for_does_not(time: Time) -> None:
+def test_each_step_of_a_coroutine_counts_and_what_it_waits_for_does_not(time: SetPerfCounter) -> None:
     manager, gate = PluginManager(), Deferred[None]()
 
     async def work() -> None:

@@ -15,13 +15,13 @@ from cenergyd.runtime.isolation import Implementation, PluginFailed, PluginManag
 CALL = Implementation("p", "cenergyd_job", print, ())
 
 
-class OfItsOwn(BaseException):
+class OwnBaseException(BaseException):
     """What no ``except Exception`` catches."""
 
 
 ANYTHING = [
     SystemExit(3), RecursionError(), MemoryError(), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit(),
-    OfItsOwn("boom"), StopIteration(7), StopAsyncIteration(), CancelledError(),
+    OwnBaseException("boom"), StopIteration(7), StopAsyncIteration(), CancelledError(),
 ]  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_cancelling_reaches_the_plugin() -> None:
 
 def test_a_canceller_that_raises_harms_nobody() -> None:
     def canceller(_: object) -> None:
-        raise OfItsOwn
+        raise OwnBaseException
 
     clock = Clock()
     results = settled(Deferred(canceller), 5, clock)
@@ -173,12 +173,12 @@ def test_an_awaitable_of_another_framework_is_refused() -> None:
 
 
 def test_an_object_that_lies_about_its_class_is_not_awaited() -> None:
-    class Liar:
+    class FalseClass:
         @property
         def __class__(self) -> Any:
-            raise OfItsOwn
+            raise OwnBaseException
 
-    assert not pending(Liar())
+    assert not pending(FalseClass())
 
 
 def test_the_daemons_own_end_of_a_wait_is_no_failure_of_the_plugin() -> None:

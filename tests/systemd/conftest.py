@@ -37,7 +37,7 @@ def readme_lines() -> tuple[str, str]:
     return install, start.splitlines()[0]
 
 
-class Installed:
+class InstalledDaemon:
     """The daemon in the container."""
 
     def __init__(self, machine: Machine) -> None:
@@ -119,7 +119,7 @@ class Installed:
         return int(self.run(f'python3 -c "{count}"').stdout)
 
 
-class Load:
+class UploadLoad:
     """Loggers that upload all the time."""
 
     def __init__(self, machine: Machine, port: int) -> None:
@@ -164,15 +164,15 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def installed(machine: Machine) -> Iterator[Installed]:
+def installed(machine: Machine) -> Iterator[InstalledDaemon]:
     """Installed and not started."""
-    daemon = Installed(machine)
+    daemon = InstalledDaemon(machine)
     daemon.clear()
     yield daemon
 
 
 @pytest.fixture
-def started(installed: Installed) -> Installed:
+def started(installed: InstalledDaemon) -> InstalledDaemon:
     """Running on the settings as shipped, with one customer."""
     installed.start()
     installed.wait_ready()
@@ -181,12 +181,12 @@ def started(installed: Installed) -> Installed:
 
 
 @pytest.fixture
-def load(machine: Machine) -> Iterator[Callable[[int], Load]]:
+def load(machine: Machine) -> Iterator[Callable[[int], UploadLoad]]:
     """Begins uploads to a port."""
-    begun: list[Load] = []
+    begun: list[UploadLoad] = []
 
-    def begin(port: int) -> Load:
-        begun.append(Load(machine, port))
+    def begin(port: int) -> UploadLoad:
+        begun.append(UploadLoad(machine, port))
         return begun[-1]
 
     yield begin

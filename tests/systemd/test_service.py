@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Authority
-from tests.systemd.conftest import PASSWORD, SERIAL, Installed, Load
+from tests.systemd.conftest import PASSWORD, SERIAL, InstalledDaemon, UploadLoad
 
 pytestmark = [pytest.mark.systemd, pytest.mark.slow]
 CREDENTIALS = {
@@ -19,7 +19,7 @@ CREDENTIALS = {
 }
 
 
-def upload_once(daemon: Installed, port: int = 8080) -> None:
+def upload_once(daemon: InstalledDaemon, port: int = 8080) -> None:
     """Three hours of one meter, each log acknowledged."""
     script = (
         "import sys, time; from tests.systemd.load import body_of, outcome; now = int(time.time()) // 3600 * 3600;"
@@ -30,7 +30,7 @@ def upload_once(daemon: Installed, port: int = 8080) -> None:
     assert output.strip() == "['acknowledged', 'acknowledged', 'acknowledged']"
 
 
-def test_the_readme_installs_a_daemon_that_takes_uploads(started: Installed) -> None:
+def test_the_readme_installs_a_daemon_that_takes_uploads(started: InstalledDaemon) -> None:
     assert started.show("ActiveState") == "active"
     assert started.run("systemctl is-enabled cenergyd").stdout.strip() == "enabled"
     started.wait(lambda: "One-time sign-in token" in started.journal(), "the token, a moment after it is ready")
@@ -48,7 +48,7 @@ def test_the_readme_installs_a_daemon_that_takes_uploads(started: Installed) -> 
     assert started.run("ls -A /var/lib/cenergyd").stdout.split() == ["var"]
 
 
-def test_the_journal_has_the_priority_of_each_line(started: Installed) -> None:
+def test_the_journal_has_the_priority_of_each_line(started: InstalledDaemon) -> None:
     script = (
         "import sys; from tests.systemd.load import body_of, outcome;"
         f" print(outcome(8080, *body_of('{SERIAL}', 'wrong', '1', 1_700_000_000)))"
@@ -66,7 +66,7 @@ def test_the_journal_has_the_priority_of_each_line(started: Installed) -> None:
     assert "listening on" in started.run(journal.format(started.since, "info..info")).stdout
 
 
-def test_commands_of_root_work_beside_it_and_after_it(started: Installed) -> None:
+def test_commands_of_root_work_beside_it_and_after_it(started: InstalledDaemon) -> None:
     """What root's command leaves behind must not lock the daemon's own user out."""
     started.run("systemctl stop cenergyd")
     started.run(f"/opt/cenergyd/bin/cenergyd customers set {SERIAL} --name Other", folder="/")
@@ -76,7 +76,7 @@ def test_commands_of_root_work_beside_it_and_after_it(started: Installed) -> Non
     upload_once(started)
 
 
-def test_a_reload_takes_new_settings_without_a_restart(started: Installed) -> None:
+def test_a_reload_takes_new_settings_without_a_restart(started: InstalledDaemon) -> None:
     before = started.show("MainPID")
     started.set(server__max_connections="77", derivation__tolerance_seconds="31")
     done = started.run("systemctl reload cenergyd", check=False)
@@ -86,7 +86,7 @@ def test_a_reload_takes_new_settings_without_a_restart(started: Installed) -> No
     assert started.show("MainPID") == before
 
 
-def test_a_reload_of_a_wrong_ini_fails_and_changes_nothing(started: Installed) -> None:
+def test_a_reload_of_a_wrong_ini_fails_and_changes_nothing(started: InstalledDaemon) -> None:
     before = started.show("MainPID")
     started.set(server__max_connections="many")
     done = started.run("systemctl reload cenergyd", check=False)
@@ -97,14 +97,14 @@ def test_a_reload_of_a_wrong_ini_fails_and_changes_nothing(started: Installed) -
     assert started.ready()
 
 
-def test_wrong_settings_are_not_restarted(installed: Installed) -> None:
+def test_wrong_settings_are_not_restarted(installed: InstalledDaemon) -> None:
     installed.set(server__max_connections="many")
     assert installed.run("systemctl start cenergyd", check=False).returncode != 0
     assert (installed.show("ActiveState"), installed.show("ExecMainStatus")) == ("failed", "2")
     assert installed.show("NRestarts") == "0"
 
 
-def test_a_program_that_ends_again_and_again_is_left_alone(installed: Installed) -> None:
+def test_a_program_that_ends_again_and_again_is_left_alone(installed: InstalledDaemon) -> None:
     installed.drop_in("cenergyd.service", "[Service]\nExecStart=\nExecStart=/bin/false\nRestartSec=50ms\n")
     installed.run("systemctl start cenergyd", check=False)
     installed.wait(lambda: installed.show("Result") == "start-limit-hit" or started_often(installed), "start limit")
@@ -112,11 +112,11 @@ def test_a_program_that_ends_again_and_again_is_left_alone(installed: Installed)
     assert int(installed.show("NRestarts")) <= 10
 
 
-def started_often(daemon: Installed) -> bool:
+def started_often(daemon: InstalledDaemon) -> bool:
     return "Start request repeated too quickly" in daemon.journal()
 
 
-def test_a_frozen_daemon_is_restarted_by_the_watchdog(started: Installed) -> None:
+def test_a_frozen_daemon_is_restarted_by_the_watchdog(started: InstalledDaemon) -> None:
     upload_once(started)
     started.run("systemctl stop cenergyd")
     started.drop_in("cenergyd.service", "[Service]\nWatchdogSec=20\n")
@@ -137,7 +137,7 @@ def test_a_frozen_daemon_is_restarted_by_the_watchdog(started: Installed) -> Non
     assert started.stored() == 180
 
 
-def test_a_killed_daemon_comes_back_with_what_it_acknowledged(started: Installed) -> None:
+def test_a_killed_daemon_comes_back_with_what_it_acknowledged(started: InstalledDaemon) -> None:
     upload_once(started)
     started.run(f"kill -KILL {started.show('MainPID')}")
     started.wait(lambda: started.show("NRestarts") == "1", "restart")
@@ -146,7 +146,7 @@ def test_a_killed_daemon_comes_back_with_what_it_acknowledged(started: Installed
     upload_once(started)
 
 
-def test_secrets_come_as_credentials_and_show_nowhere(installed: Installed) -> None:
+def test_secrets_come_as_credentials_and_show_nowhere(installed: InstalledDaemon) -> None:
     installed.run("install -d -m700 /etc/cenergyd/secrets")
     for name, url in CREDENTIALS.items():
         installed.run(f"umask 077 && cat > /etc/cenergyd/secrets/{name}", stdin=url)
@@ -162,7 +162,7 @@ def test_secrets_come_as_credentials_and_show_nowhere(installed: Installed) -> N
     assert installed.run("ls /var/lib/cenergyd/s3cret-readings.sqlite").returncode == 0
 
 
-def test_port_443_with_a_key_that_only_root_reads(installed: Installed, tmp_path: Path) -> None:
+def test_port_443_with_a_key_that_only_root_reads(installed: InstalledDaemon, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     chain, key = authority.issue("127.0.0.1")
     root = installed.machine.root
@@ -188,7 +188,7 @@ def test_port_443_with_a_key_that_only_root_reads(installed: Installed, tmp_path
     assert installed.run(f"stat -c %u /proc/{installed.show('MainPID')}").stdout.strip() != "0"
 
 
-def test_a_stop_under_load_cuts_no_upload_off(started: Installed, load: Callable[[int], Load]) -> None:
+def test_a_stop_under_load_cuts_no_upload_off(started: InstalledDaemon, load: Callable[[int], UploadLoad]) -> None:
     uploads = load(8080)
     started.wait(lambda: started.stored() > 1000, "uploads")
     started.run("systemctl stop cenergyd")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.systemd.conftest import Installed, Load
+from tests.systemd.conftest import InstalledDaemon, UploadLoad
 from tests.systemd.machine import CHECKOUT
 
 pytestmark = [pytest.mark.systemd, pytest.mark.slow]
@@ -22,7 +22,7 @@ def documented_lines() -> str:
 
 
 @pytest.fixture
-def pair(installed: Installed) -> Installed:
+def pair(installed: InstalledDaemon) -> InstalledDaemon:
     """Two processes, installed by the documented lines, with one customer."""
     for line in documented_lines().splitlines():
         installed.run(line)
@@ -32,7 +32,7 @@ def pair(installed: Installed) -> Installed:
     return installed
 
 
-def acknowledged(daemon: Installed, port: int) -> float:
+def acknowledged(daemon: InstalledDaemon, port: int) -> float:
     """Uploads that one of the processes has acknowledged."""
     ask = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
     text = daemon.run(f'python3 -c "{ask}"').stdout
@@ -40,7 +40,7 @@ def acknowledged(daemon: Installed, port: int) -> float:
     return float(found[1]) if found else 0
 
 
-def test_restarts_one_after_the_other_refuse_nothing(pair: Installed, load: Callable[[int], Load]) -> None:
+def test_restarts_one_after_the_other_refuse_nothing(pair: InstalledDaemon, load: Callable[[int], UploadLoad]) -> None:
     uploads = load(8080)
     for port in (18081, 18082):
         pair.wait(lambda port=port: acknowledged(pair, port) > 5, f"uploads at {port}")  # type: ignore[misc]
@@ -55,21 +55,21 @@ def test_restarts_one_after_the_other_refuse_nothing(pair: Installed, load: Call
     assert counts == {}
 
 
-def test_one_that_is_killed_comes_back_and_the_other_answers_meanwhile(pair: Installed) -> None:
+def test_one_that_is_killed_comes_back_and_the_other_answers_meanwhile(pair: InstalledDaemon) -> None:
     pair.run(f"kill -KILL {pair.show('MainPID', 'cenergyd@1')}")
     assert pair.ready(8080)
     pair.wait(lambda: pair.show("NRestarts", "cenergyd@1") == "1", "restart")
     pair.wait_ready(18081)
 
 
-def test_a_reload_of_a_wrong_ini_fails_for_each(pair: Installed) -> None:
+def test_a_reload_of_a_wrong_ini_fails_for_each(pair: InstalledDaemon) -> None:
     pair.set(server__max_connections="many")
     for number in ("1", "2"):
         assert pair.run(f"systemctl reload cenergyd@{number}", check=False).returncode != 0
         assert pair.show("ActiveState", f"cenergyd@{number}") == "active"
 
 
-def test_the_socket_keeps_the_true_addresses_of_both_families(pair: Installed) -> None:
+def test_the_socket_keeps_the_true_addresses_of_both_families(pair: InstalledDaemon) -> None:
     pair.run("systemctl stop cenergyd@1 cenergyd@2 cenergyd.socket")
     pair.drop_in("cenergyd.socket", "[Socket]\nListenStream=\nListenStream=8080\n")
     pair.run("systemctl start cenergyd.socket cenergyd@1 cenergyd@2")

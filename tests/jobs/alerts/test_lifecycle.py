@@ -184,7 +184,7 @@ async def test_two_daemons_that_evaluate_the_same_readings_notify_once(jobs: Job
 
 
 @attrs.define
-class DyingContext(Context):
+class FailingContext(Context):
     """Raises where a message is queued: before or right after."""
 
     after: bool = False
@@ -203,7 +203,7 @@ async def test_a_crash_between_deciding_and_queueing_loses_nothing_and_repeats_n
     customer = await jobs.customer(NET_LOAD)
     jobs.clock.advance(60)
     await jobs.write("1", [Reading(START, 70.0)])
-    dying = DyingContext(*attrs.astuple(jobs.context, recurse=False), after)
+    dying = FailingContext(*attrs.astuple(jobs.context, recurse=False), after)
     with pytest.raises(StoreUnavailable):
         await cenergyd_job(customer, START, START + 1, dying)
     for _ in range(3):

@@ -44,7 +44,7 @@ class Context:
         await self.outbox.notify(notification, self.now)
 
 
-class Place:
+class AlertsUnderTest:
     """Alerts over real stores; the time is set by the test."""
 
     def __init__(self, folder: Path) -> None:
@@ -77,78 +77,80 @@ class Place:
 
 
 @pytest_twisted.async_yield_fixture
-async def here(tmp_path: Path) -> AsyncIterator[Place]:
-    place = Place(tmp_path)
-    await place.customers.open()
-    await place.documents.open()
-    yield place
-    await place.customers.close()
-    await place.documents.close()
+async def under_test(tmp_path: Path) -> AsyncIterator[AlertsUnderTest]:
+    under_test = AlertsUnderTest(tmp_path)
+    await under_test.customers.open()
+    await under_test.documents.open()
+    yield under_test
+    await under_test.customers.close()
+    await under_test.documents.close()
 
 
-async def customer(here: Place, **alerts: Any) -> Customer:
+async def customer(under_test: AlertsUnderTest, **alerts: Any) -> Customer:
     extensions = {"alerts": {**alerts, "channels": [{"type": "email", "to": OWNER}]}} if alerts else {}
-    return await here.customers.add(
+    return await under_test.customers.add(
         Customer(id="", name="Roof", facility="1", solar="2", logger_serial_number="AA01", extensions=extensions)
     )
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_operator_is_notified_once_and_when_it_is_over(here: Place) -> None:
-    site = await customer(here)
+async def test_an_operator_is_notified_once_and_when_it_is_over(under_test: AlertsUnderTest) -> None:
+    site = await customer(under_test)
     stopped = Issue(kind="meter_error", role="solar", meter="2", since=NOW - 7200, code=139)
-    assert await here.evaluate(site, stopped) == {site.id: 1}
-    assert await here.evaluate(site, stopped) == {site.id: 1}
-    assert await here.sent(site) == [(OPERATOR, "Alert: a meter has stopped at Roof")]
-    (view,) = await alerts_for(here.documents, site.id)
+    assert await under_test.evaluate(site, stopped) == {site.id: 1}
+    assert await under_test.evaluate(site, stopped) == {site.id: 1}
+    assert await under_test.sent(site) == [(OPERATOR, "Alert: a meter has stopped at Roof")]
+    (view,) = await alerts_for(under_test.documents, site.id)
     assert (view.kind, view.series, view.state.active, view.state.since) == (
         "stopped_meter",
         "AA01_2",
         True,
         NOW - 7200,
     )
-    assert await here.evaluate(site) == {site.id: 0}
-    assert await here.sent(site) == [
+    assert await under_test.evaluate(site) == {site.id: 0}
+    assert await under_test.sent(site) == [
         (OPERATOR, "Alert: a meter has stopped at Roof"),
         (OPERATOR, "Alert over: a meter has stopped at Roof"),
     ]
-    assert await here.evaluate(site) == {}, "nothing to look at"
+    assert await under_test.evaluate(site) == {}, "nothing to look at"
 
 
 @pytest_twisted.ensureDeferred
-async def test_which_alerts_a_state_says_already(here: Place) -> None:
-    site = await customer(here, silent_logger={"enabled": True, "after_minutes": 60})
+async def test_which_alerts_a_state_says_already(under_test: AlertsUnderTest) -> None:
+    site = await customer(under_test, silent_logger={"enabled": True, "after_minutes": 60})
     for issue in (
         Issue(kind="meter_stopped", role="solar", meter="2", since=NOW - 7200),
         Issue(kind="logger_silent", since=NOW - 7200),
         Issue(kind="not_computed", role="load", since=NOW - 7200),
     ):
-        await here.evaluate(site, issue)
-        active = {(view.kind, view.series) for view in await alerts_for(here.documents, site.id) if view.state.active}
+        await under_test.evaluate(site, issue)
+        active = {
+            (view.kind, view.series) for view in await alerts_for(under_test.documents, site.id) if view.state.active
+        }
         state = SiteState(kind=issue.kind, issues=(issue,), roles=(), last_upload=NOW - 7200, usual_gap=900)
         assert active and active <= alerts_of_state(site, state), issue.kind
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_customer_is_notified_whose_rule_is_on(here: Place) -> None:
-    site = await customer(here, missed_upload={"enabled": True})
-    await here.evaluate(site, Issue(kind="logger_silent", since=NOW - 7200))
-    assert await here.sent(site) == [
+async def test_a_customer_is_notified_whose_rule_is_on(under_test: AlertsUnderTest) -> None:
+    site = await customer(under_test, missed_upload={"enabled": True})
+    await under_test.evaluate(site, Issue(kind="logger_silent", since=NOW - 7200))
+    assert await under_test.sent(site) == [
         (OPERATOR, "Alert: the logger is silent at Roof"),
         (OWNER, "Alert: the logger is silent at Roof"),
     ]
     other = Issue(kind="not_computed", role="load", since=NOW - 7200)
-    await here.evaluate(site, other)
+    await under_test.evaluate(site, other)
     subject = "Alert: a meter is not computed at Roof"
-    assert [receiver for receiver, each in await here.sent(site) if each == subject] == [OPERATOR]
+    assert [receiver for receiver, each in await under_test.sent(site) if each == subject] == [OPERATOR]
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_message_names_the_error(here: Place) -> None:
-    site = await customer(here)
-    await here.evaluate(site, Issue(kind="meter_error", role="solar", meter="2", since=NOW - 7200, code=139))
-    (delivery,) = await here.outbox.deliveries(site.id)
-    document = await here.outbox.document(delivery.key)
+async def test_the_message_names_the_error(under_test: AlertsUnderTest) -> None:
+    site = await customer(under_test)
+    await under_test.evaluate(site, Issue(kind="meter_error", role="solar", meter="2", since=NOW - 7200, code=139))
+    (delivery,) = await under_test.outbox.deliveries(site.id)
+    document = await under_test.outbox.document(delivery.key)
     assert document is not None
     text = document.body["notification"]["text"]
     assert "The solar meter gives no readings though its logger uploads." in text
@@ -156,24 +158,24 @@ async def test_the_message_names_the_error(here: Place) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_operators_are_notified_of_a_meter_that_is_not_understood(here: Place) -> None:
-    site = await customer(here)
-    await here.evaluate(site, Issue(kind="meter_not_understood", role="solar", meter="2", since=NOW - 7200))
-    (delivery,) = await here.outbox.deliveries(site.id)
-    document = await here.outbox.document(delivery.key)
+async def test_operators_are_notified_of_a_meter_that_is_not_understood(under_test: AlertsUnderTest) -> None:
+    site = await customer(under_test)
+    await under_test.evaluate(site, Issue(kind="meter_not_understood", role="solar", meter="2", since=NOW - 7200))
+    (delivery,) = await under_test.outbox.deliveries(site.id)
+    document = await under_test.outbox.document(delivery.key)
     assert document is not None
     text = document.body["notification"]["text"]
     assert "Logs of the solar meter are kept unread" in text
-    await here.evaluate(site)
-    assert [view.state.active for view in await alerts_for(here.documents, site.id)] == [False]
+    await under_test.evaluate(site)
+    assert [view.state.active for view in await alerts_for(under_test.documents, site.id)] == [False]
 
 
 @pytest_twisted.ensureDeferred
-async def test_other_states_are_no_alerts(here: Place) -> None:
-    site = await customer(here)
+async def test_other_states_are_no_alerts(under_test: AlertsUnderTest) -> None:
+    site = await customer(under_test)
     for kind in ("settings_incomplete", "waiting", "never_uploaded", "computing"):
-        assert await here.evaluate(site, Issue(kind=kind, role="solar", since=NOW)) == {}  # type: ignore[arg-type]
-    assert await alerts_for(here.documents, site.id) == []
+        assert await under_test.evaluate(site, Issue(kind=kind, role="solar", since=NOW)) == {}  # type: ignore[arg-type]
+    assert await alerts_for(under_test.documents, site.id) == []
 
 
 @pytest.mark.parametrize("wrong", ["ops@example.org", "fax:1", "email:nobody", "sms:12", "webhook:ftp://x"])

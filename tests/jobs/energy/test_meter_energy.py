@@ -145,11 +145,11 @@ def test_a_role_of_one_meter_is_not_read_again() -> None:
     store = metered(customer, m1=rows(1.0), m2=rows(6.0))
     windows = run(energy_windows(customer, store, (FIRST, AFTER), "hour", HORIZON))
 
-    class Closed:
+    class UnreadableStore:
         async def read_points(self, *arguments: object) -> list[Any]:
             raise AssertionError("read twice")
 
-    found = run(meter_energies(customer, Closed(), windows, HORIZON))  # type: ignore[arg-type]
+    found = run(meter_energies(customer, UnreadableStore(), windows, HORIZON))  # type: ignore[arg-type]
     assert [(each.meter, each.role) for each in found] == [("1", "utility"), ("2", "solar")]
     assert imports(found[1]) == pytest.approx([6.0] * 3)
     assert run(meter_energies(customer, store, [], HORIZON)) == []

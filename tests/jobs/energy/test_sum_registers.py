@@ -101,7 +101,7 @@ def scaled(start: int, end: int) -> CorrectionMap:
     )
 
 
-class Scaled:
+class ScalingCorrection:
     """A correction of meter 4."""
 
     def __init__(self, start: int, end: int) -> None:
@@ -118,7 +118,7 @@ class Scaled:
 def test_bills_do_not_count_by_a_register_what_a_correction_scales(text: str) -> None:
     """One reading of meter 4 is scaled: the registers around it counted what is said to be wrong."""
     start = 600
-    store: Any = CorrectedReadings(MemoryReadingStore(), Scaled(start, start + 60))
+    store: Any = CorrectedReadings(MemoryReadingStore(), ScalingCorrection(start, start + 60))
     meters = {"1": log(100.0, 0.0, silent=TimeRange(0, 0)), "4": log(500.0, 0.0, silent=TimeRange(0, 0))}
     customer = site_of(text, {meter: rows for meter, rows in meters.items() if meter in text}, store)
     run(update_energy(customer, 0, END, context_on(store)))
@@ -129,7 +129,7 @@ def test_bills_do_not_count_by_a_register_what_a_correction_scales(text: str) ->
 
 
 def test_a_gap_is_not_filled_by_registers_of_a_time_that_a_correction_scales() -> None:
-    store: Any = CorrectedReadings(MemoryReadingStore(), Scaled(GAP.start + 300, GAP.start + 900))
+    store: Any = CorrectedReadings(MemoryReadingStore(), ScalingCorrection(GAP.start + 300, GAP.start + 900))
     for text in ("1+4", "4"):
         meters = {"1": log(100.0, 0.0), "4": log(500.0, 0.0)}
         customer = attrs.evolve(site_of(text, meters, store), facility=text)

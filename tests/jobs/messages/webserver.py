@@ -10,7 +10,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 
-class Asked(NamedTuple):
+class ReceivedRequest(NamedTuple):
     """One request."""
 
     method: str
@@ -26,7 +26,7 @@ class WebServer(Resource):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[Asked] = []
+        self.asked: list[ReceivedRequest] = []
         self.answers: list[Any] = []
         site = Site(self)
         site.displayTracebacks = False
@@ -43,7 +43,7 @@ class WebServer(Resource):
                 request.channel.loseConnection()
         await self._port.stopListening()
 
-    def respond(self, asked: Asked) -> Any:
+    def respond(self, asked: ReceivedRequest) -> Any:
         """The answer to a request; for subclasses."""
         return self.answers.pop(0) if self.answers else 200
 
@@ -51,7 +51,7 @@ class WebServer(Resource):
         headers = {
             name.decode().lower(): values[0].decode() for name, values in request.requestHeaders.getAllRawHeaders()
         }
-        asked = Asked(request.method.decode(), request.uri.decode(), headers, request.content.read())
+        asked = ReceivedRequest(request.method.decode(), request.uri.decode(), headers, request.content.read())
         self.asked.append(asked)
         answer = self.respond(asked)
         if answer in ("cut", "mute", "endless"):

@@ -158,12 +158,12 @@ def test_each_meter_of_a_sum_is_known_and_the_missing_one_named() -> None:
 def test_documents_of_earlier_versions_are_only_searched_for_where_there_may_be_some() -> None:
     searched: list[str] = []
 
-    class Counted(MemoryDocumentStore):
+    class CountingDocuments(MemoryDocumentStore):
         async def get_many(self, kind: str, keys: Sequence[str]) -> dict[str, Document]:
             searched.append(kind)
             return await super().get_many(kind, keys)
 
-    documents = Counted()
+    documents = CountingDocuments()
     body = {"last_upload": NOW, "gaps": [[1, 900]], "meters": {}}
     Deferred.fromCoroutine(documents.put(LOGGER, SERIAL, body))
     facts_of([CUSTOMER], documents)

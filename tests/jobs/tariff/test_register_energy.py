@@ -181,14 +181,14 @@ def test_one_scaled_reading_is_billed_by_its_power() -> None:
         number=1, kind="scale", start=at, end=at + 300, factor=10.0, reason="x", customer_id="c", by="x", at=1
     )
 
-    class Book:
+    class FixedCorrections:
         async def maps(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
             return {UTILITY: correction_map([made])} if UTILITY in series else {}
 
         async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
             return frozenset({UTILITY}).intersection(series)
 
-    store = corrected_store(store_with(utility=log(24, 6.0)), Book())
+    store = corrected_store(store_with(utility=log(24, 6.0)), FixedCorrections())
     run(update_energy(customer, DAY, DAY + 86401, context_on(store)))
     charges = run(charges_of(customer, store, tariff_from_json(TARIFF), TimeRange(DAY, DAY + 86400), DAY + 86400))
     assert charges.registers is not None and charges.registers.power_seconds == 600

@@ -25,7 +25,7 @@ numbers = count()
 
 
 @attrs.frozen
-class Known:
+class GivenCorrections:
     """Views that are given."""
 
     given: Mapping[str, CorrectionMap]
@@ -101,7 +101,7 @@ async def test_it_answers_as_if_the_corrected_readings_were_stored(
     expected = MemoryReadingStore()
     await expected.write([SeriesReadings(name, corrected(view, kept)), SeriesReadings(other, plain)])
     await store.write([SeriesReadings(name, kept), SeriesReadings(other, plain)])
-    seen: Any = CorrectedReadings(store, Known({name: view}))
+    seen: Any = CorrectedReadings(store, GivenCorrections({name: view}))
     both = [name, other]
     assert await seen.read(both, *asked) == await expected.read(both, *asked)
     assert await seen.read(both, *asked, limit=limit) == await expected.read(both, *asked, limit=limit)
@@ -133,7 +133,7 @@ def _plain(summaries: Sequence[Any]) -> dict[str, float]:
 async def test_writes_go_through_as_they_are(store: ReadingStore, serial: str) -> None:
     name = f"{serial}_1"
     view = CorrectionMap().void(T0, T0 + 100)
-    seen: Any = CorrectedReadings(store, Known({name: view}))
+    seen: Any = CorrectedReadings(store, GivenCorrections({name: view}))
     await seen.write([SeriesReadings(name, [Reading(T0, 1.0), Reading(T0 + 100, 2.0)])])
     assert (await seen.read([name], 0, 2 * T0))[name] == [Reading(T0 + 100, 2.0)]
     assert len((await store.read([name], 0, 2 * T0))[name]) == 2

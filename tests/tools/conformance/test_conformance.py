@@ -39,7 +39,7 @@ def test_our_daemon(server: Server, rule: ProtocolRule) -> None:
     assert rule.check(server) is None
 
 
-class Says(BaseHTTPRequestHandler):
+class FixedResponse(BaseHTTPRequestHandler):
     """Always gives the same response."""
 
     status, body = 200, b"SUCCESS\n"
@@ -59,7 +59,7 @@ class Says(BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize(("status", "body"), [(200, b"SUCCESS\n"), (406, b"FAILURE: no\n"), (500, b"oops")])
 def test_other_servers_fail(status: int, body: bytes) -> None:
-    handler = type("Handler", (Says,), {"status": status, "body": body})
+    handler = type("Handler", (FixedResponse,), {"status": status, "body": body})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
         thread = threading.Thread(target=http.serve_forever)
         thread.start()

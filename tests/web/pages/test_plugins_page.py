@@ -20,13 +20,13 @@ INFOS = (
 )
 
 
-class Room(Channel, frozen=True, kw_only=True):
+class RoomChannel(Channel, frozen=True, kw_only=True):
     room: Annotated[str, Meta(pattern="^[a-z]+$", extra={"needed": "small letters are needed"})]
     secret: Annotated[str, Meta(min_length=8)] = "no-secret"
 
 
 async def visitor(web: WebSide, token: str) -> Visitor:
-    declared = {"chat": ChannelType("chat", "Chat", Room, "room", hint="a room")}
+    declared = {"chat": ChannelType("chat", "Chat", RoomChannel, "room", hint="a room")}
     for name, value in (("plugins", INFOS), ("channel_types", declared)):
         object.__setattr__(web.context, name, value)  # what the daemon's plugins would be
     mount_pages(web)

@@ -11,7 +11,7 @@ from cenergyd.web.server.long_requests import WAITING_PER_CLIENT, LongRequests
 from cenergyd.web.server.problems import RequestProblem
 
 
-class Play:
+class RunningRequests:
     """Requests that work until they are told to end."""
 
     def __init__(self, at_once: int) -> None:
@@ -38,39 +38,39 @@ class Play:
 
 
 def test_clients_take_turns_and_have_one_place_each() -> None:
-    play = Play(2)
+    running = RunningRequests(2)
     for client in ("many", "many", "many", "one", "other"):
-        play.ask(client)
-    assert play.begun == ["many", "one"]
-    play.end(1)
-    assert play.begun == ["many", "one", "other"], "who already has a place waits for it"
-    play.end(0)
-    play.end(0)
-    play.end(0)
-    play.end(0)
-    assert play.begun == ["many", "one", "other", "many", "many"]
-    assert all(request.called for _, request in play.requests)
+        running.ask(client)
+    assert running.begun == ["many", "one"]
+    running.end(1)
+    assert running.begun == ["many", "one", "other"], "who already has a place waits for it"
+    running.end(0)
+    running.end(0)
+    running.end(0)
+    running.end(0)
+    assert running.begun == ["many", "one", "other", "many", "many"]
+    assert all(request.called for _, request in running.requests)
 
 
 @given(st.integers(1, 4), st.lists(st.tuples(st.sampled_from(["ask", "end", "cancel"]), st.integers(0, 5))))
 def test_no_place_is_lost_or_given_twice(at_once: int, steps: list[tuple[str, int]]) -> None:
-    play = Play(at_once)
+    running = RunningRequests(at_once)
     for what, number in steps:
         if what == "ask":
-            play.ask(f"client {number}")
-        elif what == "end" and play.working:
-            play.end(number)
-        elif play.requests:
-            _, request = play.requests[number % len(play.requests)]
+            running.ask(f"client {number}")
+        elif what == "end" and running.working:
+            running.end(number)
+        elif running.requests:
+            _, request = running.requests[number % len(running.requests)]
             request.addErrback(lambda failure: failure.trap(CancelledError))
             request.cancel()
-        clients = [client for client, _ in play.working]
+        clients = [client for client, _ in running.working]
         assert len(clients) == len(set(clients)) <= at_once
-        open_clients = {client for client, request in play.requests if not request.called}
+        open_clients = {client for client, request in running.requests if not request.called}
         assert len(clients) == min(at_once, len(open_clients))
-    while play.working:
-        play.end(0)
-    assert all(request.called for _, request in play.requests)
+    while running.working:
+        running.end(0)
+    assert all(request.called for _, request in running.requests)
 
 
 def test_very_many_that_end_at_once_are_no_recursion() -> None:
@@ -92,19 +92,19 @@ def test_very_many_that_end_at_once_are_no_recursion() -> None:
 
 
 def test_a_client_that_asks_for_too_much_is_refused() -> None:
-    play = Play(1)
+    running = RunningRequests(1)
     for _ in range(WAITING_PER_CLIENT + 1):
-        play.ask("many")
-    play.ask("many")
-    failure = play.requests[-1][1]
+        running.ask("many")
+    running.ask("many")
+    failure = running.requests[-1][1]
     refused: list[RequestProblem] = []
     failure.addErrback(lambda failed: refused.append(failed.value))
     assert refused[0].details.status == 429
-    play.ask("one")
-    play.end(0)
-    assert play.begun[-1] in ("many", "one")
-    play.end(0)
-    assert "one" in play.begun, "it hinders nobody else"
+    running.ask("one")
+    running.end(0)
+    assert running.begun[-1] in ("many", "one")
+    running.end(0)
+    assert "one" in running.begun, "it hinders nobody else"
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

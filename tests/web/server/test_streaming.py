@@ -51,7 +51,7 @@ class Connection:
             yield b"%d" % position
 
 
-class Play:
+class StreamedAnswer:
     """A place for one long request, and a connection that sends three chunks."""
 
     def __init__(self, *, slow: bool) -> None:
@@ -76,57 +76,57 @@ class Play:
 
 
 def test_a_client_that_reads_at_once_gets_all_chunks() -> None:
-    play = Play(slow=False)
-    assert play.sending.called
-    assert play.connection.sent == [b"0", b"1", b"2"]
-    assert play.connection.producer is None
+    streamed = StreamedAnswer(slow=False)
+    assert streamed.sending.called
+    assert streamed.connection.sent == [b"0", b"1", b"2"]
+    assert streamed.connection.producer is None
 
 
 def test_no_chunk_is_computed_ahead_and_others_get_the_place() -> None:
-    play = Play(slow=True)
+    streamed = StreamedAnswer(slow=True)
     for number in (1, 2, 3):
-        assert (len(play.connection.sent), play.connection.made) == (number, number)
-        Deferred.fromCoroutine(play.other())
-        assert play.others == number
-        assert not play.sending.called, "until the client has taken all, its memory counts"
-        play.connection.producer.resumeProducing()
-    assert play.sending.called
-    assert not play.clock.getDelayedCalls()
+        assert (len(streamed.connection.sent), streamed.connection.made) == (number, number)
+        Deferred.fromCoroutine(streamed.other())
+        assert streamed.others == number
+        assert not streamed.sending.called, "until the client has taken all, its memory counts"
+        streamed.connection.producer.resumeProducing()
+    assert streamed.sending.called
+    assert not streamed.clock.getDelayedCalls()
 
 
 def test_a_client_that_does_not_read_is_disconnected() -> None:
-    play = Play(slow=True)
+    streamed = StreamedAnswer(slow=True)
     failed: list[Any] = []
-    play.sending.addErrback(failed.append)
-    play.clock.advance(READ_WITHIN_SECONDS)
+    streamed.sending.addErrback(failed.append)
+    streamed.clock.advance(READ_WITHIN_SECONDS)
     assert failed[0].check(ClientNotReading)
-    assert play.connection.aborted
-    Deferred.fromCoroutine(play.other())
-    assert play.others == 1
+    assert streamed.connection.aborted
+    Deferred.fromCoroutine(streamed.other())
+    assert streamed.others == 1
 
 
 def test_a_revoked_token_ends_the_answer() -> None:
-    play = Play(slow=True)
+    streamed = StreamedAnswer(slow=True)
     failed: list[Any] = []
-    play.sending.addErrback(failed.append)
-    play.connection.producer.resumeProducing()
-    play.clock.advance(CHECK_SECONDS)
-    play.is_revoked = True
-    play.connection.producer.resumeProducing()
+    streamed.sending.addErrback(failed.append)
+    streamed.connection.producer.resumeProducing()
+    streamed.clock.advance(CHECK_SECONDS)
+    streamed.is_revoked = True
+    streamed.connection.producer.resumeProducing()
     assert failed[0].check(PermissionEnded)
-    assert play.connection.sent == [b"0", b"1"]
-    assert play.connection.aborted
+    assert streamed.connection.sent == [b"0", b"1"]
+    assert streamed.connection.aborted
 
 
 @pytest.mark.parametrize("paused", [False, True])
 def test_a_client_that_goes_away_leaves_nothing_behind(paused: bool) -> None:
-    play = Play(slow=True)
+    streamed = StreamedAnswer(slow=True)
     if not paused:
-        play.connection.slow = False
-    play.connection.channel = None
-    play.sending.addErrback(lambda failure: failure.trap(CancelledError))
-    play.sending.cancel()
-    assert play.sending.called
-    assert not play.clock.getDelayedCalls()
-    Deferred.fromCoroutine(play.other())
-    assert play.others == 1
+        streamed.connection.slow = False
+    streamed.connection.channel = None
+    streamed.sending.addErrback(lambda failure: failure.trap(CancelledError))
+    streamed.sending.cancel()
+    assert streamed.sending.called
+    assert not streamed.clock.getDelayedCalls()
+    Deferred.fromCoroutine(streamed.other())
+    assert streamed.others == 1

@@ -121,7 +121,7 @@ def test_no_curve_from_nothing() -> None:
         check_resolution(0, 100, 1, 10)
 
 
-class Immediately:
+class ImmediateClock:
     """A clock on which everything is due at once."""
 
     def callLater(self, delay: float, function: Callable[..., object], *arguments: object) -> None:
@@ -131,7 +131,7 @@ class Immediately:
 class Site:
     """A context with readings in memory, for a CurveReader."""
 
-    clock = Immediately()
+    clock = ImmediateClock()
 
     def __init__(self, **readings: list[Reading]) -> None:
         self.readings = MemoryReadingStore()

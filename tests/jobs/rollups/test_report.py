@@ -7,6 +7,7 @@ from decimal import Decimal
 from itertools import pairwise
 from math import hypot
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -87,6 +88,17 @@ def test_energy_follows_a_role_from_meter_to_meter() -> None:
     assert run(energy_between(customer_in("UTC", extensions={}), store, TimeRange(0, 7200), 7200))["load"][
         "import_kwh"
     ] == pytest.approx(10 - 5 / 60)
+
+
+def test_the_stored_energy_of_all_roles_is_read_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = computed(customer_in("UTC"), utility=every(1, 0, 7260, 1.0), load=every(1, 0, 7260, 3.0))
+    singly, at_once = mock.Mock(wraps=store.read_points), mock.Mock(wraps=store.read_points_many)
+    monkeypatch.setattr(store, "read_points", singly)
+    monkeypatch.setattr(store, "read_points_many", at_once)
+    found = run(energy_between(customer_in("UTC"), store, TimeRange(0, 7200), 7200))
+    assert [found[role]["import_kwh"] for role in ("utility", "load", "solar")] == pytest.approx([2.0, 6.0, 4.0])
+    assert at_once.call_count == 1
+    assert singly.call_count == 3  # by the call for all of them
 
 
 def test_a_role_without_a_meter_is_none() -> None:

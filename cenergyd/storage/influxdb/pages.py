@@ -24,6 +24,8 @@ RESULT_ROWS = 25_000
 PARSED_AT_ONCE = 500
 """Rows to process between two pauses for the reactor."""
 MINUTE = 60
+SHORT_SECONDS = 2 * 86400
+"""A range of up to this length lies in few shards, s, so all of it is requested at once."""
 SERIES_AT_ONCE = 100
 REQUESTS_AT_ONCE = 4
 
@@ -75,15 +77,20 @@ class PagedQueries:
         """The result of ``parse`` on the rows of each range, at most ``limit`` rows of each.
 
         Reads in rounds, each with a page of every range. InfluxDB opens every shard of a range even if LIMIT is reached in
-        the first, so the first page covers the range that one reading a minute would fill, and later ones cover more if
-        little was found.
+        the first, so the first page of a long range covers as much as one reading a minute would fill, and later ones cover
+        more if little was found.
 
         :param window: seconds; rows are windows of this size, few enough for the whole range to fit in one page.
         """
         found: dict[SeriesRange, list[T]] = {asked: [] for asked in ranges}
         cooperate = CooperativeYield(self._clock)
         left = 2 * LATEST if limit is None else limit
-        cursors = [Cursor(asked, asked[1], MINUTE if window is None else None, left) for asked in found]
+        cursors = [
+            Cursor(
+                asked, asked[1], None if window is not None or asked[2] - asked[1] <= SHORT_SECONDS else MINUTE, left
+            )
+            for asked in found
+        ]
         while cursors := [cursor for cursor in cursors if cursor.left > 0 and cursor.start < cursor.asked[2]]:
             size = min(PAGE_ROWS, max(1, RESULT_ROWS // min(len(cursors), SERIES_AT_ONCE)))
             answers = await self._pages(cursors, size, partial(select, fields, retention_policy=policy), tail, most)

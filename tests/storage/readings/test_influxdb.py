@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import pytest_twisted
@@ -23,6 +24,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from cenergyd.errors import ConfigError, StoredTypeConflict, StoreUnavailable
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.storage.influxdb.address import parse_address
+from cenergyd.storage.influxdb.client import InfluxClient
 from cenergyd.storage.influxdb.connection import Policy
 from cenergyd.storage.influxdb.line_protocol import batched, changes, reading_lines
 from cenergyd.storage.influxdb.pages import Cursor
@@ -137,6 +139,17 @@ async def test_a_daemon_that_starts_before_influxdb(own_influx: OwnInflux) -> No
         assert await store.read(["A_1"], 0, T0 * 2) == {"A_1": many}
     finally:
         await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_day_of_many_series_is_read_in_one_request(influx: RunningInflux, unique_name: str) -> None:
+    async with opened(f"{influx.url}/{unique_name}") as store:
+        names = [f"A_{number}_energy_1h" for number in range(60)]
+        points = [FieldPoint(T0 + hour * 3600, {"import_kwh": 1.0}) for hour in range(24)]
+        await store.replace_points_many([(name, T0, T0 + 86400, points) for name in names])
+        with mock.patch.object(InfluxClient, "request", autospec=True, side_effect=InfluxClient.request) as requests:
+            assert await store.read_points_many([(name, T0, T0 + 86400) for name in names]) == [points] * 60
+        assert requests.call_count == 1
 
 
 @pytest_twisted.ensureDeferred

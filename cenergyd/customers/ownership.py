@@ -125,7 +125,10 @@ def without_foreign(customer: Customer, last: Mapping[str, T]) -> Mapping[str, T
     """Newest readings by series, without those of the customer's present roles that belong to another customer's time."""
     serial = customer.logger_serial_number
     names = {name for role in ROLES for name in (customer.series_of(role), *customer.measured_series_of(role))}
-    foreign = {name for name in names if name in last and not owns(customer, serial, last[name].time)}  # type: ignore[index]
+    times = {name: last[name].time for name in names if name is not None and name in last}
+    if not times or _always_owned(customer, serial, min(times.values())):
+        return last
+    foreign = {name for name, time in times.items() if not owns(customer, serial, time)}
     return {name: reading for name, reading in last.items() if name not in foreign} if foreign else last
 
 

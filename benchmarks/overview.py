@@ -28,7 +28,7 @@ from tests.web.harness import WebSide
 QUERIES: tuple[dict[str, str], ...] = (
     {},
     {"state": "logger_silent"},
-    {"sort": "made", "order": "descending"},
+    {"sort": "solar_today", "order": "descending"},
     {"search": "site 99"},
     {"cursor": "5000"},
 )

@@ -264,7 +264,7 @@ def largest_responses(place: ProbedSite) -> Iterator[Case]:
     yield "power page with the table of a year", lambda: place.got(f"/customers/{place.customer}/power?start={start}&end={end}&table=1")  # fmt: skip
     yield "doctor", lambda: place.got(f"{one}/doctor")
     yield "overview", lambda: place.got("/api/v1/overview")
-    yield "overview: search", lambda: place.got("/api/v1/overview?search=site%2099&sort=made")
+    yield "overview: search", lambda: place.got("/api/v1/overview?search=site%2099&sort=solar_today")
     yield "overview page", lambda: place.got("/overview")
     yield "list of customers", lambda: place.got("/api/v1/customers")
     yield "OpenAPI document", lambda: place.got("/api/v1/openapi.json")

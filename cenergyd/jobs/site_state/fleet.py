@@ -38,16 +38,23 @@ REUSED = 10
 OLDEST = 60.0
 """Maximum seconds between two reads of all sites; sites that this daemon evaluates are updated at once."""
 
-Sort = Literal["state", "name", "utility", "load", "solar", "used", "made", "drawn", "fed", "alerts", "last_upload"]
+Sort = Literal[
+    "state", "name", "utility", "load", "solar",
+    "load_today", "solar_today", "import_today", "export_today", "alerts", "last_upload",
+]  # fmt: skip
 SORTS: tuple[Sort, ...] = get_args(Sort)
-"""``state``: worst first. ``utility``, ``load``, ``solar``: kW now. ``used``, ``made``, ``drawn``, ``fed``: kWh today of load, of solar, from
-and to the grid."""
+"""``state``: worst first. ``utility``, ``load``, ``solar``: kW now. ``load_today``, ``solar_today``, ``import_today``, ``export_today``: kWh
+today of load, of solar, from and to the grid."""
+RENAMED_SORTS: Mapping[str, Sort] = {
+    "used": "load_today", "made": "solar_today", "drawn": "import_today", "fed": "export_today"
+}  # fmt: skip
+"""Names of earlier versions, which still work."""
 _RANKS: Mapping[IssueKind, int] = {kind: rank for rank, kind in enumerate(KINDS)}
 _ENERGY: Mapping[str, tuple[Role, Literal["imported", "exported"]]] = {
-    "used": ("load", "imported"),
-    "made": ("solar", "imported"),
-    "drawn": ("utility", "imported"),
-    "fed": ("utility", "exported"),
+    "load_today": ("load", "imported"),
+    "solar_today": ("solar", "imported"),
+    "import_today": ("utility", "imported"),
+    "export_today": ("utility", "exported"),
 }
 
 

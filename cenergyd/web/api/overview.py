@@ -10,7 +10,7 @@ from msgspec import Meta
 from cenergyd.customers.model import Role
 from cenergyd.documents.kinds import REJECTED
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.site_state.fleet import MAX_SITES, SORTS, FleetQuery, energy_now
+from cenergyd.jobs.site_state.fleet import MAX_SITES, RENAMED_SORTS, SORTS, FleetQuery, energy_now
 from cenergyd.jobs.site_state.model import KINDS, IssueKind
 from cenergyd.jobs.site_state.summary import SiteSummary
 from cenergyd.runtime.structs import Resource, Time
@@ -132,6 +132,7 @@ def fleet_query(call: Call, page_size: int) -> FleetQuery:
     state, sort, order = call.query("state") or "", call.query("sort") or "state", call.query("order") or "ascending"
     if state not in ("", "problems", *KINDS):
         raise InvalidField("state", f"one of problems, {', '.join(KINDS)} is needed")
+    sort = RENAMED_SORTS.get(sort, sort)
     if sort not in SORTS:
         raise InvalidField("sort", f"one of {', '.join(SORTS)} is needed")
     if order not in ("ascending", "descending"):
@@ -159,8 +160,8 @@ def _overview(paging: Sequence[openapi.SpecObject]) -> openapi.Operation:
         ),
         openapi.query_parameter(
             "sort", {"enum": list(SORTS)},
-            "`state` (default): problems first, then by name. `utility`, `load`, `solar`: kW now. `used`, `made`, `drawn`, `fed`: kWh today of "
-            "load, of solar, from and to the grid. Unknown values come last.",
+            "`state` (default): problems first, then by name. `utility`, `load`, `solar`: kW now. `load_today`, `solar_today`, `import_today`, "
+            "`export_today`: kWh today of load, of solar, from and to the grid. Unknown values come last.",
         ),
         openapi.query_parameter("order", {"enum": ["ascending", "descending"]}, "Default: ascending."),
     ]  # fmt: skip

@@ -24,7 +24,17 @@ from cenergyd.web.views.context import Context
 _REJECTED_SHOWN = 5
 _MAX_REJECTED = 1000
 _AT_ONCE = 20
-_LARGEST_FIRST = ("utility", "load", "solar", "used", "made", "drawn", "fed", "alerts", "last_upload")
+_LARGEST_FIRST = (
+    "utility",
+    "load",
+    "solar",
+    "load_today",
+    "solar_today",
+    "import_today",
+    "export_today",
+    "alerts",
+    "last_upload",
+)
 
 
 class ListColumn(NamedTuple):
@@ -47,8 +57,8 @@ COLUMNS = (
     ListColumn("solar", "Solar now", "kW"),
     ListColumn("load", "Load now", "kW"),
     ListColumn("utility", "Grid now", "kW"),
-    ListColumn("made", "Solar today", "kWh"),
-    ListColumn("used", "Load today", "kWh"),
+    ListColumn("solar_today", "Solar today", "kWh"),
+    ListColumn("load_today", "Load today", "kWh"),
     ListColumn("alerts", "Alerts"),
     ListColumn("last_upload", "Last upload"),
 )
@@ -145,8 +155,8 @@ def row_of(site: SiteSummary, now: int) -> Row:
     """A site as a line of the list."""
     energy = energy_now(site, now)
     cells: dict[str, float | None] = {role: site.power(role) for role in ("utility", "load", "solar")}
-    cells["made"] = energy["solar"].imported if "solar" in energy else None
-    cells["used"] = energy["load"].imported if "load" in energy else None
+    cells["solar_today"] = energy["solar"].imported if "solar" in energy else None
+    cells["load_today"] = energy["load"].imported if "load" in energy else None
     state = site.state
     if not state.issues:
         return Row(site, state.level, TITLES[state.kind], "", cells)

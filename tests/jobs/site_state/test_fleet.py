@@ -84,7 +84,7 @@ def test_what_is_old_is_not_counted_as_now() -> None:
 
 def test_what_is_not_known_is_last_whichever_the_order() -> None:
     for descending, wanted in ((False, ["1", "2", "4", "5", "3"]), (True, ["5", "4", "2", "1", "3"])):
-        query = FleetQuery(sort="drawn", descending=descending)
+        query = FleetQuery(sort="import_today", descending=descending)
         assert ids(run(list_page(SITES, query, NOW)).sites) == wanted
 
 

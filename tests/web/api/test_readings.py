@@ -430,6 +430,7 @@ async def test_the_overview_is_filtered_sorted_and_paged(web: WebSide) -> None:
     assert await names(state="good") == ["Bakery", "zoo"]
     assert await names(state="problems") == ["mill"]
     assert await names(sort="solar", order="descending") == ["Bakery", "zoo", "mill"], "what is old is not known now"
+    assert await names(sort="solar_today") == await names(sort="made"), "its earlier name"
     assert await names(search="aa2") == ["mill"]
     page = (await web.operator.get("overview", params={"limit": 2})).json
     assert (page["next"], page["matching"], page["counts"]["good"]) == ("2", 3, 2)

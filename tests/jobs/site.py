@@ -82,7 +82,7 @@ def points(store: MemoryReadingStore, series: str) -> list[FieldPoint]:
 def energy_shown(store: Any, series: str, customer: Customer | None = None, max_gap: int = 5400) -> list[FieldPoint]:
     """All hours of a series' energy as readers get them."""
 
-    async def told_hours() -> list[FieldPoint]:
+    async def shown_hours() -> list[FieldPoint]:
         reader = EnergyReader(customer or customer_in("UTC"), store, HORIZON, max_gap)
         return [
             point
@@ -92,17 +92,17 @@ def energy_shown(store: Any, series: str, customer: Customer | None = None, max_
             for point in found
         ]
 
-    return run(told_hours())
+    return run(shown_hours())
 
 
 def net_load_shown(store: Any, customer: Customer | None = None) -> list[FieldPoint]:
     """All quarters of an hour of the net load as readers get them."""
 
-    async def told_quarters() -> list[FieldPoint]:
+    async def shown_quarters() -> list[FieldPoint]:
         reader = NetLoadReader(customer or customer_in("UTC"), store, HORIZON)
         return [point async for found in reader.points(0, HORIZON, HORIZON) for point in found]
 
-    return run(told_quarters())
+    return run(shown_quarters())
 
 
 def all_points(store: MemoryReadingStore) -> dict[str, list[FieldPoint]]:

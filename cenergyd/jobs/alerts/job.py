@@ -212,7 +212,7 @@ async def _check_again(alert: Document, context: JobContext) -> None:
         await context.documents.delete(ALERT, alert.key, expected_version=alert.version)
         return
     state = state_from_json(alert.body["state"])
-    if context.now - state.judged_until > KEEP_DAYS * 86400:
+    if context.now - state.evaluated_until > KEEP_DAYS * 86400:
         await context.documents.delete(ALERT, alert.key, expected_version=alert.version)
     else:
         await _write(AlertKey(customer.id, kind, series), state, (), alert.version, context)
@@ -309,7 +309,7 @@ def _notification(
         "logger_serial_number": customer.logger_serial_number,
         "kind": key.kind,
         "series": key.series,
-        "told": list(audience),
+        "audience": list(audience),
         **event._asdict(),
     }
     return Notification(f"alert-{secrets.token_hex(12)}", customer.id, key.kind, message.subject, message.text, data)

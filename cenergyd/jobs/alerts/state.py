@@ -67,10 +67,13 @@ class AlertState:
     """Whether the beginning of this episode was reported."""
     last_sent: int | None = None
     """When the last message was sent from which the throttle time counts, UTC seconds."""
-    judged_until: int = 0
+    evaluated_until: int = 0
     """The newest window evaluated."""
     history: tuple[Mapping[str, object], ...] = ()
-    """Past transitions, oldest first, each with the keys transition, at, since, until, worst, told."""
+    """Past transitions, oldest first, each with the keys transition, at, since, until, worst, reported."""
+
+
+_EARLIER_KEYS = {"judged_until": "evaluated_until", "told": "reported"}
 
 
 def state_to_json(state: AlertState) -> dict[str, object]:
@@ -79,10 +82,13 @@ def state_to_json(state: AlertState) -> dict[str, object]:
 
 
 def state_from_json(body: ReadOnlyJson) -> AlertState:
-    """The state of :func:`state_to_json`; keys of other versions are ignored."""
+    """The state of :func:`state_to_json`, also as an earlier version stored it; unknown keys are ignored."""
     known = {field.name for field in attrs.fields(AlertState)}
-    values = {key: value for key, value in body.items() if key in known}
-    values["history"] = tuple(values.get("history", ()))
+    renamed = {_EARLIER_KEYS.get(key, key): value for key, value in body.items()}
+    values = {key: value for key, value in renamed.items() if key in known}
+    values["history"] = tuple(
+        {_EARLIER_KEYS.get(key, key): value for key, value in entry.items()} for entry in values.get("history", ())
+    )
     return AlertState(**values)
 
 
@@ -101,7 +107,7 @@ def step(
     if state.active:
         return _ended(state, folded, now, limits, may_notify)
     if windows_breach(windows):
-        return _with_transition(folded, "passed", now, limits, told=may_notify, announced=False)
+        return _with_transition(folded, "passed", now, limits, reported=may_notify, announced=False)
     return remembered, None
 
 
@@ -113,15 +119,15 @@ def windows_breach(windows: Sequence[WindowVerdict]) -> bool:
 def _without_future(state: AlertState, now: int, limits: Limits) -> AlertState:
     # This daemon's clock was ahead and has been set back: stored times in the future must not suppress the alert until then.
     latest = now + limits.future
-    if state.judged_until > latest:
-        state = attrs.evolve(state, judged_until=0)
+    if state.evaluated_until > latest:
+        state = attrs.evolve(state, evaluated_until=0)
     if state.last_sent is not None and state.last_sent > latest:
         state = attrs.evolve(state, last_sent=None)
     return state
 
 
 def _to_evaluate(state: AlertState, verdicts: Iterable[WindowVerdict], now: int, limits: Limits) -> list[WindowVerdict]:
-    oldest = max(now - limits.fresh, state.judged_until + 1)
+    oldest = max(now - limits.fresh, state.evaluated_until + 1)
     return sorted(window for window in verdicts if oldest <= window.time <= now + limits.future)
 
 
@@ -141,7 +147,7 @@ def _fold(state: AlertState, windows: Sequence[WindowVerdict]) -> AlertState:
             state = attrs.evolve(
                 state, active=True, since=window.time, until=window.time, worst=window.value, badness=window.badness
             )
-    return attrs.evolve(state, judged_until=windows[-1].time)
+    return attrs.evolve(state, evaluated_until=windows[-1].time)
 
 
 def _lasting(
@@ -149,9 +155,11 @@ def _lasting(
 ) -> tuple[AlertState, AlertEvent | None]:
     announced = state.active and state.announced
     if may_notify:
-        return _with_transition(folded, "reminder" if announced else "raised", now, limits, told=True, announced=True)
+        return _with_transition(
+            folded, "reminder" if announced else "raised", now, limits, reported=True, announced=True
+        )
     if not state.active:
-        return _with_transition(folded, "raised", now, limits, told=False, announced=False)
+        return _with_transition(folded, "raised", now, limits, reported=False, announced=False)
     return folded, None
 
 
@@ -159,12 +167,12 @@ def _ended(
     state: AlertState, folded: AlertState, now: int, limits: Limits, may_notify: bool
 ) -> tuple[AlertState, AlertEvent | None]:
     if state.announced:
-        return _with_transition(folded, "resolved", now, limits, told=True, announced=False)
-    return _with_transition(folded, "passed", now, limits, told=may_notify, announced=False)
+        return _with_transition(folded, "resolved", now, limits, reported=True, announced=False)
+    return _with_transition(folded, "passed", now, limits, reported=may_notify, announced=False)
 
 
 def _with_transition(
-    folded: AlertState, transition: Transition, now: int, limits: Limits, *, told: bool, announced: bool
+    folded: AlertState, transition: Transition, now: int, limits: Limits, *, reported: bool, announced: bool
 ) -> tuple[AlertState, AlertEvent | None]:
     event = AlertEvent(transition, folded.since, folded.until, folded.worst)
     entry = {
@@ -173,9 +181,9 @@ def _with_transition(
         "since": folded.since,
         "until": folded.until,
         "worst": folded.worst,
-        "told": told,
+        "reported": reported,
     }
-    sent = now if told and transition != "resolved" else folded.last_sent
+    sent = now if reported and transition != "resolved" else folded.last_sent
     history = (*folded.history, entry)[-limits.history :]
     new = attrs.evolve(folded, announced=announced, last_sent=sent, history=history)
-    return new, event if told else None
+    return new, event if reported else None

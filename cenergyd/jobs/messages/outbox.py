@@ -56,6 +56,8 @@ CONFIRMATION = "confirmation"
 """Kind of the message that asks a receiver for confirmation."""
 _MAX_DUE_HERE = 10_000
 """Maximum due times in memory; other messages are found a little later."""
+_EARLIER_AUDIENCE = "told"
+"""The key of ``audience`` in messages that an earlier version stored with an alert and did not queue."""
 _NO_MORE_SMS = f"{MAX_SMS_PER_DAY} SMS were sent today: no more until tomorrow"
 
 MessageState = Literal["queued", "sending", "sent", "failed", "unsure"]
@@ -120,10 +122,11 @@ class Outbox:
     async def notify(self, notification: Notification, now: int) -> int:
         """Queue a message to every channel of its customer; returns the number of channels. Durable when this returns.
 
-        If its ``data`` has ``told``, a list of ``customer`` and ``operators``, it is sent to those; if it has ``channels``, a list of types,
+        If its ``data`` has ``audience``, a list of ``customer`` and ``operators``, it is sent to those; if it has ``channels``, a list of types,
         it is sent only to the customer's channels of these types.
         """
-        audience = notification.data.get("told", ("customer",))
+        data = notification.data
+        audience = data.get("audience", data.get(_EARLIER_AUDIENCE, ("customer",)))
         count = 0
         for channel in self._operators if "operators" in audience else ():
             await self.enqueue(notification, channel, now, is_limited=False)

@@ -97,8 +97,22 @@ def test_history_is_bounded_and_says_what_was_sent() -> None:
     assert len(state.history) == 5
     assert state.history[-1] == {
         "transition": "passed", "at": T + 39 * 120 + 120, "since": T + 39 * 120, "until": T + 39 * 120,
-        "worst": 60.0, "told": True,
+        "worst": 60.0, "reported": True,
     }  # fmt: skip
+
+
+def test_a_state_stored_by_an_earlier_version_goes_on() -> None:
+    body = {
+        "active": True, "since": T, "until": T, "worst": 60.0, "badness": 60.0, "announced": True, "last_sent": T,
+        "judged_until": T + 60,
+        "history": [{"transition": "raised", "at": T, "since": T, "until": T, "worst": 60.0, "told": True}],
+    }  # fmt: skip
+    state = state_from_json(body)
+    assert state.history[0]["reported"] is True
+    assert step(state, [good(T + 60)], T + 120, LIMITS) == (state, None), "a window that it has evaluated"
+    assert state_from_json(state_to_json(state)) == state
+    ended, event = step(state, [good(T + 120)], T + 180, LIMITS)
+    assert (ended.active, event and event.transition) == (False, "resolved")
 
 
 verdicts = st.sampled_from(["breach", "clear", "hold"])

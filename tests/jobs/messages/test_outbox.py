@@ -240,8 +240,13 @@ async def test_every_channel_of_the_customer_gets_its_own(jobs: JobsUnderTest, n
     jobs.recorder.answers = [False]
     assert await jobs.outbox.notify(notification._replace(customer_id=customer.id), jobs.context.now) == 2
     assert await jobs.outbox.notify(notification._replace(customer_id="nobody"), jobs.context.now) == 0
+    for key in ("audience", "told"):  # the key of this and of an earlier version
+        for audience, count in ((["customer"], 2), (["operators"], 0)):
+            other = Notification(f"{key}-{count}", customer.id, "voltage", "subject", "text", {key: audience})
+            assert await jobs.outbox.notify(other, jobs.context.now) == count
+    jobs.recorder.answers = [False] + [True] * 5
     await send_due(jobs.service)
-    assert sorted(d.state for d in await jobs.outbox.deliveries(customer.id)) == ["queued", "sent"]
+    assert sorted(d.state for d in await jobs.outbox.deliveries(customer.id)) == ["queued", *["sent"] * 5]
 
 
 @pytest_twisted.ensureDeferred

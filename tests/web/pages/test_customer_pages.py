@@ -196,7 +196,7 @@ async def test_alerts_show_their_history(web: WebSide) -> None:
         "since": now - 120,
         "until": now - 60,
         "worst": 131.5,
-        "told": True,
+        "reported": True,
     }
     state = {"active": True, "since": now - 120, "until": now - 60, "worst": 131.5, "history": [entry]}
     body = {"kind": "voltage", "series": f"{SERIAL}_1", "state": state, "unsent": []}

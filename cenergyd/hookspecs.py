@@ -155,7 +155,7 @@ def cenergyd_derive(
     Return None to leave it to the next plugin (finally a built-in one). Otherwise a sequence of readings, or a Deferred or
     coroutine of one: P in kW, Q in kvar, L1_V in V; each ``time`` must be one of ``aligned``'s, at most once; omit a time to leave a gap. A
     plugin that raises, takes longer than ``[derivation] plugin_timeout_seconds`` or returns anything else
-    skips this customer for now: the failure is logged and counted, and the window is tried again later.
+    skips this customer for now: the failure is logged and counted, and the same times are tried again later.
     Use ``@hookimpl(tryfirst=True)`` to come before the built-ins.
     """
 
@@ -225,9 +225,9 @@ def cenergyd_job(
 ) -> Awaitable[None] | None:
     """Process readings that are new or changed, ``start <= time < end`` (UTC seconds).
 
-    Called after derivation, for measured and computed series alike (``customer.series_of(role)``). The window may be old (late
-    data) and may come again after a crash, so a job recomputes and replaces everything that the window affects. A job that raises or
-    takes longer than ``[jobs] timeout_seconds`` is logged, counted, and the window is tried again later.
+    Called after derivation, for measured and computed series alike (``customer.series_of(role)``). The range may be old (late
+    data) and may come again after a crash, so a job recomputes and replaces everything that the range affects. A job that raises or
+    takes longer than ``[jobs] timeout_seconds`` is logged, counted, and the range is tried again later.
     """
 
 

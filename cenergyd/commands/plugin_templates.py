@@ -218,7 +218,7 @@ def cenergyd_alert_rules():
 
 @hookimpl
 async def cenergyd_job(customer, start, end, context, options):
-    """Evaluate the quarter hours that the window touches; context.alert raises, repeats and ends the alert."""
+    """Evaluate the quarter hours that the range touches; context.alert raises, repeats and ends the alert."""
     rule, series = context.alert_rule("$name"), customer.series_of("load")
     if rule is None or series is None:
         return

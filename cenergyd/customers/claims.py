@@ -1,8 +1,8 @@
 """The contract by which daemons agree on who derives a customer or runs its jobs: pending work is claimed in the customer store.
 
-A queue has two windows per customer. The *pending* window (``pending_start``, ``pending_end``) is widened by arriving readings.
-:meth:`PendingQueue.claim` moves it, compare-and-set, to the *working* window, under a claim that expires; readings that arrive after
-that open a new pending window. So nothing that arrives during a derivation is lost, a long derivation is not restarted by every
+A queue has two ranges per customer. The *pending* range (``pending_start``, ``pending_end``) is widened by arriving readings.
+:meth:`PendingQueue.claim` moves it, compare-and-set, to the *working* range, under a claim that expires; readings that arrive after
+that open a new pending range. So nothing that arrives during a derivation is lost, a long derivation is not restarted by every
 upload, and the work of a dead daemon is taken over when its claim expires.
 """
 
@@ -19,14 +19,14 @@ class PendingSummary(NamedTuple):
 
     customers: int
     oldest: int | None
-    """The earliest start of a window, UTC seconds."""
+    """The earliest start of a range, UTC seconds."""
 
 
 class PendingQueue(Protocol):
-    """The pending windows of all customers for one purpose. The module's docstring explains the two windows."""
+    """The pending ranges of all customers for one purpose. The module's docstring explains the two ranges."""
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:
-        """Widen the pending windows. Durable on return. Unknown customers are ignored."""
+        """Widen the pending ranges. Durable on return. Unknown customers are ignored."""
         ...
 
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
@@ -60,7 +60,7 @@ class DerivationQueue(PendingQueue, Protocol):
     async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
         """As :meth:`mark`, for a caller that derives them itself: the same write claims a customer without other work, until ``until``.
 
-        A window that is already under ``claim`` is widened; any other customer is only marked. Durable on return.
+        A range that is already under ``claim`` is widened; any other customer is only marked. Durable on return.
         """
         ...
 
@@ -69,9 +69,9 @@ class DerivationQueue(PendingQueue, Protocol):
         ...
 
     async def hand_over(
-        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str] = ()
+        self, works: Sequence[PendingWork], ranges: Sequence[TimeRange], results: Sequence[str] = ()
     ) -> list[bool]:
-        """As :meth:`finish`, and in the same write widen the job queue's pending window of each customer by its window.
+        """As :meth:`finish`, and in the same write widen the job queue's pending range of each customer by its range.
 
         Durable on return, unlike :meth:`finish`. Nothing is changed if the claim was lost.
 
@@ -82,12 +82,12 @@ class DerivationQueue(PendingQueue, Protocol):
     async def hand_over_claimed(
         self,
         works: Sequence[PendingWork],
-        windows: Sequence[TimeRange],
+        ranges: Sequence[TimeRange],
         claim: str,
         until: int,
         results: Sequence[str] = (),
     ) -> list[bool]:
-        """As :meth:`hand_over`, but add the window to the job queue's working window under ``claim``, for a caller that runs the jobs itself.
+        """As :meth:`hand_over`, but add the range to the job queue's working range under ``claim``, for a caller that runs the jobs itself.
 
         So the jobs need not be claimed. The claim expires at ``until``. False, and nothing is changed, if the claim on the derivation was
         lost or the job queue has other work of this customer that is not under ``claim``. Durable on return.

@@ -79,7 +79,7 @@ class MeterSetup:
 
 
 class RecentClaims(NamedTuple):
-    """The latest claims on a customer's windows. As long as they are the same, no other daemon or command has changed the customer's readings:
+    """The latest claims on a customer's ranges. As long as they are the same, no other daemon or command has changed the customer's readings:
     whoever changes readings also marks them, and the mark is either still pending or was claimed later."""
 
     derivation: str | None

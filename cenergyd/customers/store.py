@@ -11,7 +11,7 @@ from cenergyd.customers.model import Customer, TimeRange
 
 
 class CustomerStore(Protocol):
-    """Stores customers and their pending windows. Every method raises StoreUnavailable when the store does not answer."""
+    """Stores customers and their pending ranges. Every method raises StoreUnavailable when the store does not answer."""
 
     @property
     def derivation_queue(self) -> DerivationQueue:
@@ -88,7 +88,7 @@ class CustomerStore(Protocol):
     ) -> Customer:
         """Set fields (by their names in :class:`Customer`; ``extensions`` is merged by key, None removes a key).
 
-        ``pending`` widens the pending window of the derivation queue in the same write: both are stored, or neither. Raises
+        ``pending`` widens the pending range of the derivation queue in the same write: both are stored, or neither. Raises
         NotFound, SerialTaken, and Conflict if ``expected_etag`` is given and is not the stored customer's.
         """
         ...

@@ -72,7 +72,7 @@ def bind_derivation_metrics(metrics: Metrics, status: DerivationStatus, seconds:
     gauge("derivation_pending_customers", "Customers with readings to derive.", lambda: status.pending_customers)
     gauge("derivation_oldest_pending_seconds", "Age of the oldest pending reading.", lambda: age(status.oldest_pending))
     gauge("derivation_last_tick_seconds", "Time since the last pass ended.", lambda: age(status.last_tick))
-    gauge("derivation_backlogs", "Long windows being derived.", lambda: status.backlogs)
+    gauge("derivation_backlogs", "Long ranges being derived.", lambda: status.backlogs)
     gauge(
         "derivation_waiting_plugins",
         "Customers whose derivation plugin has not answered yet.",

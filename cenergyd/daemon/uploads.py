@@ -48,7 +48,7 @@ class UploadParts(Service):
 
     :param reactor: Timers and IReactorFromThreads.
     :param notices: of changes, as this daemon follows them.
-    :param mark: widens the customers' pending windows, durably.
+    :param mark: widens the customers' pending ranges, durably.
     :param stored: called with the id of each customer for whom readings were stored, or whose log had none.
     """
 
@@ -157,7 +157,7 @@ class UploadParts(Service):
             self._hash_pool.stop()
 
     async def _mark(self, marks: Sequence[PendingMark]) -> None:
-        """After a group's write: widen the customers' pending windows, one mark per customer."""
+        """After a group's write: widen the customers' pending ranges, one mark per customer."""
         merged: dict[str, PendingMark] = {}
         for mark in marks:
             known = merged.get(mark.customer_id, mark)

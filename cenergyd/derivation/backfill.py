@@ -12,7 +12,7 @@ from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.committer import write_derived
 from cenergyd.derivation.derive import Derivation, Deriver
 from cenergyd.derivation.plan import derivation_segments, reach
-from cenergyd.derivation.status import reached_before, results_of, stored_window
+from cenergyd.derivation.status import reached_before, results_of, stored_range
 from cenergyd.derivation.sum_deriver import write_sums
 from cenergyd.derivation.sum_plan import sum_segments
 from cenergyd.documents.body import body_of
@@ -146,10 +146,10 @@ def _after(progress: Progress, customer: Customer, seen: int) -> Progress:
     body = body_of(customer.derivation)
     failure = body.get("failure")
     if isinstance(failure, Mapping):
-        # The window is still that of an earlier derivation.
+        # The range is still that of an earlier derivation.
         return progress._replace(failure=str(failure.get("message")))
-    window = stored_window(body) or {}
-    start, done = window.get("start"), window.get("done")
+    time_range = stored_range(body) or {}
+    start, done = time_range.get("start"), time_range.get("done")
     waits = customer.pending_start is not None and customer.pending_start <= progress.done
     if isinstance(start, int) and isinstance(done, int) and start <= progress.done and not waits:
         progress = progress._replace(done=max(progress.done, min(done, progress.end)))

@@ -1,4 +1,4 @@
-"""Derives long windows in the daemon chunk by chunk; each chunk is written and removed from the queue before the next."""
+"""Derives long ranges in the daemon chunk by chunk; each chunk is written and removed from the queue before the next."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REPORT_SECONDS = 2.0
 
 @attrs.define(slots=True, kw_only=True)
 class Backlog:
-    """A claimed task with a long window, and its results so far."""
+    """A claimed task with a long range, and its results so far."""
 
     task: Task
     earlier: Mapping[str, Mapping[str, object]]

@@ -37,7 +37,7 @@ log = Logger()
 
 @attrs.frozen(slots=True, kw_only=True)
 class BatchDeriver:
-    """Derives the customers of a batch. Long windows are passed to the backlogs; customers whose plugin is slow are finished separately."""
+    """Derives the customers of a batch. Long ranges are passed to the backlogs; customers whose plugin is slow are finished separately."""
 
     runner: TaskRunner
     committer: Committer
@@ -51,7 +51,7 @@ class BatchDeriver:
     clock: Timers
 
     async def run(self, works: Sequence[tuple[PendingWork, float]]) -> None:
-        """Derive claimed windows. Raises nothing: what fails is logged and released.
+        """Derive claimed ranges. Raises nothing: what fails is logged and released.
 
         :param works: with the time when each was claimed, UTC seconds.
         """
@@ -89,7 +89,7 @@ class BatchDeriver:
                 await self.runner.guarded(members, self._derive_group(group, members, earlier))
 
     async def _add_up(self, tasks: Sequence[Task], earlier: Mapping[str, Mapping[str, object]]) -> list[Task]:
-        """Compute the sums of meters; returns the tasks still to derive. Long windows are passed to the backlogs."""
+        """Compute the sums of meters; returns the tasks still to derive. Long ranges are passed to the backlogs."""
         remaining = [task for task in tasks if not task.sums]
         short = []
         for task in tasks:
@@ -109,7 +109,7 @@ class BatchDeriver:
             return False
 
     async def _derive_group(self, group: Group, tasks: list[Task], earlier: Mapping[str, Mapping[str, object]]) -> None:
-        """Read, derive and write customers with similar windows; those that take longer are removed from ``tasks``."""
+        """Read, derive and write customers with similar ranges; those that take longer are removed from ``tasks``."""
         tasks[:] = await self.committer.still_claimed(tasks)
         stored = await self.readings.read(group.series, group.start, group.end, group.limit)
         cut = {name for name, readings in stored.items() if len(readings) >= group.limit}

@@ -1,4 +1,4 @@
-"""Reads and derives a long window chunk by chunk in bounded memory; used by the daemon's backlogs and by ``backfill``."""
+"""Reads and derives a long range chunk by chunk in bounded memory; used by the daemon's backlogs and by ``backfill``."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def least_limit(tolerance: int) -> int:
 
 
 def complete_until(
-    window: TimeRange,
+    time_range: TimeRange,
     sources: Sequence[str],
     target: str,
     stored: Mapping[str, Sequence[Reading]],
@@ -63,12 +63,12 @@ def complete_until(
     limit: int,
     tolerance: int,
 ) -> int:
-    """The time up to which all inputs of the computed readings of a window have been read.
+    """The time up to which all inputs of the computed readings of a range have been read.
 
     :param sources: the series they are computed from.
     :param target: the computed series.
     """
-    end = window.end
+    end = time_range.end
     for series in sources:
         readings = stored[series]
         if len(readings) >= limit:
@@ -76,4 +76,4 @@ def complete_until(
     there = stored[target]
     if len(there) >= limit:
         end = min(end, there[-1].time + 1)
-    return max(end, window.start + 1)
+    return max(end, time_range.start + 1)

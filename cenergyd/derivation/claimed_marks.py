@@ -1,7 +1,7 @@
 """Marks readings uploaded to this daemon and claims them for its derivation in the same write.
 
 So most customers are marked and claimed by one write. Further readings of the same customer before the next pass are joined with the claimed
-window. The claim is in the store like any other: if this daemon dies, it expires and another daemon derives the customer.
+range. The claim is in the store like any other: if this daemon dies, it expires and another daemon derives the customer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_CUSTOMERS = 1000
 
 @attrs.define(eq=False)
 class _MarkRound:
-    """The windows marked between two passes, under one claim."""
+    """The ranges marked between two passes, under one claim."""
 
     began: float
     """The time of its first mark, from which the expiry of the claim is counted."""
@@ -51,7 +51,7 @@ class ClaimedMarks:
         """Whether marks are claimed, because the derivation runs."""
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:
-        """Widen the pending windows, and claim them unless another daemon has claimed the customer. Durable on return. Raises StoreUnavailable."""
+        """Widen the pending ranges, and claim them unless another daemon has claimed the customer. Durable on return. Raises StoreUnavailable."""
         if not self.open or not marks:
             await self._queue.mark(marks)
             return

@@ -1,7 +1,7 @@
-"""Commits derived windows in an order that loses nothing: write, hand over to the jobs, store the status.
+"""Commits derived ranges in an order that loses nothing: write, hand over to the jobs, store the status.
 
 A daemon may be suspended and continue after another daemon has taken over its work. So older claims are renewed before a write, and if a
-claim turns out to be lost after a write, its window is marked again so that whatever was overwritten is derived again.
+claim turns out to be lost after a write, its range is marked again so that whatever was overwritten is derived again.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Task:
     renewed_at: float
     """When its claim was made or renewed."""
     start: int
-    """Where its window began; in a backlog the work's own ``start`` advances."""
+    """Where its range began; in a backlog the work's own ``start`` advances."""
     sums: Sequence[SumSegment] = ()
     """Sums of meters to compute before the segments are derived."""
     in_parts: bool = False
-    """Whether parts of the window have been marked for the jobs already."""
+    """Whether parts of the range have been marked for the jobs already."""
 
     @property
     def customer_id(self) -> str:
@@ -64,15 +64,15 @@ class TaskResult:
 
 
 class FollowingJobs(Protocol):
-    """The jobs of this daemon, which may take over derived windows under a claim of their own."""
+    """The jobs of this daemon, which may take over derived ranges under a claim of their own."""
 
     async def take_over(
-        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str], until: Sequence[float]
+        self, works: Sequence[PendingWork], ranges: Sequence[TimeRange], results: Sequence[str], until: Sequence[float]
     ) -> list[bool]:
-        """Take over derived windows: end their derivation and store its results, at the latest when the jobs have run.
+        """Take over derived ranges: end their derivation and store its results, at the latest when the jobs have run.
 
         :param until: when the claims on the derivation expire, UTC seconds; 0 where the jobs must not run under them.
-        :returns: False for windows not taken; for those nothing is changed.
+        :returns: False for ranges not taken; for those nothing is changed.
         """
         ...
 
@@ -90,7 +90,7 @@ class DerivationStatus:
     derived_readings: int = 0
     """Readings computed since the start, including those that were stored already."""
     failures: Counter[str] = attrs.field(factory=Counter)
-    """Failed windows by plugin."""
+    """Failed ranges by plugin."""
     claims_lost: int = 0
     """Claims that were lost to other daemons."""
     backlogs: int = 0
@@ -118,7 +118,7 @@ class Committer:
     ttl: int
     """Seconds until a claim expires."""
     retry_seconds: int
-    """Seconds until a failed window is claimed again."""
+    """Seconds until a failed range is claimed again."""
     status: DerivationStatus
     derived: Callable[[str], None] = ignore_customer
     """Called with the id of each customer whose computed readings have changed."""
@@ -140,7 +140,7 @@ class Committer:
         return kept
 
     async def commit(self, results: Sequence[TaskResult], earlier: Mapping[str, Mapping[str, object]]) -> None:
-        """Write whole windows, hand them over and store their status.
+        """Write whole ranges, hand them over and store their status.
 
         :param earlier: the results of earlier derivations, by customer id.
         """
@@ -155,7 +155,7 @@ class Committer:
         await self._store_status([(done, self._outcome(done)) for done in failed], earlier)
 
     async def commit_part(self, task: Task, derivation: Derivation, start: int, end: int, rest: int) -> bool:
-        """Write one chunk of a long window; the work shrinks to the times from ``rest`` on. False if the claim is lost."""
+        """Write one chunk of a long range; the work shrinks to the times from ``rest`` on. False if the claim is lost."""
         if not await self.still_claimed([task]):
             return False
         await self._write([derivation])
@@ -172,12 +172,12 @@ class Committer:
         return False
 
     async def fail(self, done: TaskResult, earlier: Mapping[str, Mapping[str, object]]) -> None:
-        """Record that a long window failed at its present position."""
+        """Record that a long range failed at its present position."""
         await self._fail([done])
         await self._store_status([(done, self._outcome(done))], earlier)
 
     async def store_progress(self, done: TaskResult, up_to: int, earlier: Mapping[str, Mapping[str, object]]) -> None:
-        """Store the progress of a long window."""
+        """Store the progress of a long range."""
         outcome = self._outcome(done)
         await self._store_status([(done, attrs.evolve(outcome, done=min(up_to, outcome.end)))], earlier)
 
@@ -208,7 +208,7 @@ class Committer:
         return reach(work.customer, work.start, work.end, self.tolerance)
 
     async def _hand_over(self, succeeded: Sequence[TaskResult], earlier: Mapping[str, Mapping[str, object]]) -> None:
-        """End the claims, store the results and hand the windows over to the jobs, all in the same write."""
+        """End the claims, store the results and hand the ranges over to the jobs, all in the same write."""
         if not succeeded:
             return
         works = [done.task.work for done in succeeded]
@@ -223,7 +223,7 @@ class Committer:
         if lost:
             self.status.claims_lost += len(lost)
             log.warn(
-                "{customers} claims were lost during derivation; their windows are derived again", customers=len(lost)
+                "{customers} claims were lost during derivation; their ranges are derived again", customers=len(lost)
             )
             await self.queue.mark([PendingMark(work.customer.id, work.start, work.end) for work in lost])
 
@@ -232,16 +232,16 @@ class Committer:
         return 0.0 if task.in_parts or task.work.jobs_waiting else task.renewed_at + self.ttl
 
     async def _ended(
-        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str], until: Sequence[float]
+        self, works: Sequence[PendingWork], ranges: Sequence[TimeRange], results: Sequence[str], until: Sequence[float]
     ) -> list[bool]:
         """Hand over to the jobs of this daemon if they accept, otherwise to their queue. False if the claim was lost."""
         ended = [False] * len(works)
         if self.jobs is not None:
-            ended = await self.jobs.take_over(works, windows, results, until)
+            ended = await self.jobs.take_over(works, ranges, results, until)
         left = [number for number, is_taken in enumerate(ended) if not is_taken]
         if left:
             handed = await self.queue.hand_over(
-                [works[i] for i in left], [windows[i] for i in left], [results[i] for i in left]
+                [works[i] for i in left], [ranges[i] for i in left], [results[i] for i in left]
             )
             for number, is_ours in zip(left, handed, strict=True):
                 ended[number] = is_ours
@@ -255,7 +255,7 @@ class Committer:
         await self.queue.postpone([done.task.work for done in failed], int(self.clock.seconds()) + self.retry_seconds)
 
     def _is_new_result(self, done: TaskResult) -> bool:
-        """Whether a failed window has readings that the jobs do not know yet; false at every further attempt."""
+        """Whether a failed range has readings that the jobs do not know yet; false at every further attempt."""
         known = self._failing.get(done.task.customer_id)
         return known is None or known[1:] != (done.task.work.start, done.task.work.end)
 
@@ -303,7 +303,7 @@ class Committer:
             self.derived(task.customer_id)
 
     async def write_part(self, task: Task, derivation: Derivation) -> None:
-        """Write, count and report a part of a sum; the window stays claimed."""
+        """Write, count and report a part of a sum; the range stays claimed."""
         await self._write([derivation])
         self._count([derivation])
         self._announce(task, [derivation])

@@ -220,10 +220,10 @@ class Corrector:
     ) -> bool:
         """Store a series' corrections after a change, announce it and mark its times; False if another writer was first."""
         (extent,) = [each.extent for each in after if each.number == number]
-        window = await self._affected(series, extent, corrections_in(document), after)
+        time_range = await self._affected(series, extent, corrections_in(document), after)
         body: dict[str, object] = dict(document.body) if document is not None else {}
         unmarked = document.body.get("unmarked", ()) if document is not None else ()
-        marks = [*unmarked, *([] if window is None else [[customer_id, *window]])]
+        marks = [*unmarked, *([] if time_range is None else [[customer_id, *time_range]])]
         body |= {
             "corrections": [to_body(each) for each in bounded(after, customer_id)],
             "last_number": max([_last_number(document), *(each.number for each in after)]),
@@ -309,7 +309,7 @@ async def end_corrections(readings: ReadingStore, serial: str, until: int, now: 
 
 
 async def widened(works: Sequence[PendingWork], readings: ReadingStore, queue: PendingQueue) -> list[PendingWork]:
-    """Claimed work after reading all corrections. Work whose readings a shift moves outside its window is marked again and left out.
+    """Claimed work after reading all corrections. Work whose readings a shift moves outside its range is marked again and left out.
 
     Raises StoreUnavailable.
     """

@@ -1,6 +1,6 @@
 """The smallest write that brings a range of a series to its wanted state. Pure.
 
-Deriving a window again usually gives the stored readings, and late data usually add some. Deleting is expensive, above all in InfluxDB.
+Deriving a range again usually gives the stored readings, and late data usually add some. Deleting is expensive, above all in InfluxDB.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plans the derivation of a customer's window: what to read, and which computed readings to replace. Pure."""
+"""Plans the derivation of a customer's range: what to read, and which computed readings to replace. Pure."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def touched(start: int, end: int, tolerance: int) -> TimeRange:
 
 def reach(customer: Customer, start: int, end: int, tolerance: int) -> TimeRange:
     """As :func:`touched`, if the customer's roles may be sums of meters: readings change sums, and sums change computed readings."""
-    window = touched(start, end, tolerance)
-    return touched(*window, tolerance) if uses_sums(customer) else window
+    time_range = touched(start, end, tolerance)
+    return touched(*time_range, tolerance) if uses_sums(customer) else time_range
 
 
 def derivation_segments(customer: Customer, start: int, end: int, tolerance: int) -> tuple[DerivationSegment, ...]:
@@ -118,7 +118,7 @@ def expected_per_meter(segment: DerivationSegment) -> int:
 
 
 class Group(NamedTuple):
-    """Customers whose windows are read together."""
+    """Customers whose ranges are read together."""
 
     members: list[int]
     """Indexes into the argument of :func:`grouped`."""
@@ -130,17 +130,17 @@ class Group(NamedTuple):
     """Maximum readings of each series in the common read; a series that reaches it may have more, and is read separately."""
 
 
-def grouped(windows: Sequence[Sequence[DerivationSegment]], budget: int) -> list[Group]:
-    """Group customers with similar windows, so that few reads serve many customers, each read limited to about ``budget`` readings.
+def grouped(ranges: Sequence[Sequence[DerivationSegment]], budget: int) -> list[Group]:
+    """Group customers with similar ranges, so that few reads serve many customers, each read limited to about ``budget`` readings.
 
-    :param windows: the segments of each customer, at least one.
+    :param ranges: the segments of each customer, at least one.
     """
-    bounds = [(w[0].read_start, max(segment.read_end for segment in w)) for w in windows]
-    order = sorted(range(len(windows)), key=lambda i: bounds[i])
+    bounds = [(w[0].read_start, max(segment.read_end for segment in w)) for w in ranges]
+    order = sorted(range(len(ranges)), key=lambda i: bounds[i])
     groups: list[Group] = []
     for i in order:
         low, high = bounds[i]
-        series = [name for segment in windows[i] for name in segment.series]
+        series = [name for segment in ranges[i] for name in segment.series]
         last = groups[-1] if groups else None
         if last is not None and _fits(last, low, high, len(series), budget):
             last.members.append(i)

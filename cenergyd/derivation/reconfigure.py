@@ -1,8 +1,8 @@
 """Adds and changes customers. What a change of meters affects is derived again, whatever fails meanwhile.
 
 The affected times are determined before the change is stored: if the readings cannot be queried, nothing changes. The change and its
-pending window are then stored in one write (:meth:`~cenergyd.customers.store.CustomerStore.update`), so that no failure can leave one
-without the other. A derivation in progress with the old settings has its own working window; the new pending window is claimed after it.
+pending range are then stored in one write (:meth:`~cenergyd.customers.store.CustomerStore.update`), so that no failure can leave one
+without the other. A derivation in progress with the old settings has its own working range; the new pending range is claimed after it.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ async def add_customer(customers: CustomerStore, readings: ReadingStore, custome
     nobody = attrs.evolve(customer, logger_serial_number="", extensions={})
     owned = await _ownership(customers, readings, nobody, customer, by_operator=True)
     customer = changed(customer, {"extensions": owned})
-    window = await touched_window(readings, None, customer, now)
-    return await customers.add(customer, pending=window)
+    time_range = await touched_range(readings, None, customer, now)
+    return await customers.add(customer, pending=time_range)
 
 
 async def change_customer(
@@ -82,11 +82,11 @@ async def change_customer(
             await check(old, new)
         owned = await _ownership(customers, readings, old, new, by_operator=by_operator)
         update = {**checked, "extensions": {**checked.get("extensions", {}), **owned}} if owned else checked
-        window = await touched_window(readings, old, changed(old, update), now)
+        time_range = await touched_range(readings, old, changed(old, update), now)
         await _end_corrections(readings, old, new, now)
         try:
-            # Always compared, because the window was determined from ``old``.
-            return Changed(old, await customers.update(customer_id, update, expected_etag=old.etag, pending=window))
+            # Always compared, because the range was determined from ``old``.
+            return Changed(old, await customers.update(customer_id, update, expected_etag=old.etag, pending=time_range))
         except ChangedElsewhere:
             if not tries_left:
                 raise
@@ -198,9 +198,9 @@ async def follow_front_end(customers: CustomerStore, readings: ReadingStore, cha
         update["logger_serial_number"] = ""
     owned = await _ownership(customers, readings, old, changed(old, update), by_operator=False)
     update["extensions"] = {**update.get("extensions", {}), **owned}
-    window = await touched_window(readings, old, changed(old, update), now)
+    time_range = await touched_range(readings, old, changed(old, update), now)
     await _end_corrections(readings, old, changed(old, update), now)
-    return await front_end.follow(change, update, window)
+    return await front_end.follow(change, update, time_range)
 
 
 def followed(old: Customer, changes: Mapping[str, str], now: int) -> dict[str, object]:
@@ -215,7 +215,7 @@ def followed(old: Customer, changes: Mapping[str, str], now: int) -> dict[str, o
         return dict(changes)  # the history is full
 
 
-async def touched_window(readings: ReadingStore, old: Customer | None, new: Customer, now: int) -> TimeRange | None:
+async def touched_range(readings: ReadingStore, old: Customer | None, new: Customer, now: int) -> TimeRange | None:
     """The times to derive again: from the time of an effective-dated change, otherwise from the first reading; None if there is none."""
     if old is not None and _meters(old) == _meters(new):
         return None

@@ -1,7 +1,7 @@
 """The service that derives customers with new readings.
 
 Work is done in three ways, so that no customer is delayed by another's problem: batches (new readings of many customers, read and
-written together), backlogs (long windows, chunk by chunk, a few at a time), and customers whose plugin is slow (each separately).
+written together), backlogs (long ranges, chunk by chunk, a few at a time), and customers whose plugin is slow (each separately).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class DerivationService(Service):
     :param claimed: called with each customer that is claimed and the claim, before its readings are read.
     :param derived: called with the id of each customer whose computed readings have changed.
     :param plugins: with the ``cenergyd_derive`` implementations.
-    :param jobs: this daemon's jobs, which take over derived windows; None: all windows go to the job queue.
+    :param jobs: this daemon's jobs, which take over derived ranges; None: all ranges go to the job queue.
     """
 
     name = "derivation"
@@ -88,7 +88,7 @@ class DerivationService(Service):
         )  # fmt: skip
         self.marks = ClaimedMarks(derivation_queue, clock, self._ttl)
         """Marks the readings uploaded to this daemon."""
-        # Waiting windows must be derived, or their claims renewed, before the claims expire.
+        # Waiting ranges must be derived, or their claims renewed, before the claims expire.
         self._claims_marks = settings.interval_seconds + MAX_REST_SECONDS < self._ttl
         self._late = LatePlugins(self._runner, committer, clock)
         self._batch = self._batch_deriver(settings, plugins, committer, documents)

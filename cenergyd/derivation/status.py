@@ -7,7 +7,7 @@ Earlier versions kept it in a document of kind ``derivation``, which is read unt
 - ``missing``: ``{role, start, end, readings}`` of the latest gap in which one meter had no readings, or None;
 - ``failure``: ``{plugin, message, since}`` while derivation fails, or None;
 - ``no_plugin``: True if no enabled plugin computes the missing role;
-- ``window``: ``{start, end, done}``: the most recent window, and the time (exclusive) up to which it is done.
+- ``range``: ``{start, end, done}``: the most recent range of times, and the time (exclusive) up to which it is done.
 
 Documents of earlier versions have ``since`` and ``until`` instead of ``start`` and ``end``; there ``until`` and ``done`` are inclusive.
 """
@@ -29,7 +29,7 @@ from cenergyd.runtime.isolation import PluginFailed
 
 @attrs.frozen(slots=True, kw_only=True)
 class Outcome:
-    """The result of a customer's window, or of its finished part."""
+    """The result of a customer's range, or of its finished part."""
 
     start: int
     """UTC seconds."""
@@ -73,12 +73,12 @@ def next_body(previous: Mapping[str, object] | None, outcome: Outcome, now: int)
         "missing": _missing(missing_of(old), outcome),
         "failure": None,
         "no_plugin": any(each.no_plugin for each in outcome.derivations),
-        "window": _window(stored_window(old), outcome),
+        "range": _range_of(stored_range(old), outcome),
     }
 
 
 def _shape(old: Mapping[str, object]) -> dict[str, object]:
-    empty = dict.fromkeys(("derived_until", "waiting_for", "waiting_since", "missing", "failure", "window"))
+    empty = dict.fromkeys(("derived_until", "waiting_for", "waiting_since", "missing", "failure", "range"))
     return {**empty, "no_plugin": False, **old}
 
 
@@ -88,7 +88,7 @@ def _failure(old: object, failure: PluginFailed, now: int) -> dict[str, object]:
 
 
 def _waiting(old: ReadOnlyJson, outcome: Outcome, derived_until: int | None) -> tuple[object, object]:
-    """``waiting_for`` and ``waiting_since``, from this window or an earlier one. Nothing before a computed reading is waiting."""
+    """``waiting_for`` and ``waiting_since``, from this range or an earlier one. Nothing before a computed reading is waiting."""
     found = [
         (each.gaps.waiting_since, each.gaps.waiting_for)
         for each in outcome.derivations
@@ -107,9 +107,9 @@ def missing_of(body: Mapping[str, object]) -> dict[str, object] | None:
     return dict(found) if found is not None else None
 
 
-def stored_window(body: Mapping[str, object]) -> Mapping[str, object] | None:
-    """``window`` of a result, of any version."""
-    return _half_open(body.get("window"))
+def stored_range(body: Mapping[str, object]) -> Mapping[str, object] | None:
+    """``range`` of a result; earlier versions stored it as ``window``."""
+    return _half_open(body.get("range") or body.get("window"))
 
 
 def _half_open(stored: object) -> Mapping[str, object] | None:
@@ -134,8 +134,8 @@ def _missing(old: Mapping[str, object] | None, outcome: Outcome) -> dict[str, ob
     return None if healed else dict(old)
 
 
-def _window(old: Mapping[str, object] | None, outcome: Outcome) -> dict[str, int]:
-    """The window. If it continues where an unfinished one stopped, both count as one window."""
+def _range_of(old: Mapping[str, object] | None, outcome: Outcome) -> dict[str, int]:
+    """The range. If it continues where an unfinished one stopped, both count as one range."""
     start = outcome.start
     if old is not None and _int(old.get("done")) < _int(old.get("end")):
         before = _int(old.get("start"))

@@ -1,4 +1,4 @@
-"""Computes the sums of meters of a claimed window, before the missing meter is derived from them.
+"""Computes the sums of meters of a claimed range, before the missing meter is derived from them.
 
 A segment is read and written part by part in bounded memory. The claim is checked before each write, as for the missing meter.
 """

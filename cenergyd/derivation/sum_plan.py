@@ -1,4 +1,4 @@
-"""Plans which sums of meters to compute for a customer's window. Pure."""
+"""Plans which sums of meters to compute for a customer's range. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Group commit: uploads that arrive while a write is in flight share the next one, and each gets its own answer.
 
 A write (a round trip, an fsync) costs a store far more than a reading, so a fleet's small uploads are written together. A
-group is written, then marked (the customers' pending windows), and only then are its uploads answered. If the store
+group is written, then marked (the customers' pending ranges), and only then are its uploads answered. If the store
 rejects a group, it is halved until the rejected upload is isolated, so no upload fails because of another's data.
 
 Short and long uploads are never in the same group, and one group of short ones can always be written: the logs of a backlog wait for

@@ -103,14 +103,14 @@ class Rereader:
     _done: dict[str, set[int]] = attrs.field(factory=dict, init=False)
 
     async def run(
-        self, folder: Path, customer: Customer, window: TimeRange, *, meter: str | None = None
+        self, folder: Path, customer: Customer, time_range: TimeRange, *, meter: str | None = None
     ) -> RereadCounts:
         """Read the uploads of a customer's logger again, as far as their rows are within a range.
 
         :param meter: only this one.
         """
-        within = TimeRange(max(window.start, first_owned(customer)), window.end)
-        first = day_of(max(0, window.start - self.reader.max_future_seconds))
+        within = TimeRange(max(time_range.start, first_owned(customer)), time_range.end)
+        first = day_of(max(0, time_range.start - self.reader.max_future_seconds))
         days = await self.in_thread(_days, folder, first)
         total, done = sum(size for _, size in days), 0
         for paths, size in days:
@@ -225,9 +225,9 @@ class Rereader:
                 await self.queue.mark([PendingMark(customer.id, min(times), max(times) + 1)])
 
     def _replaced(
-        self, series: str, before: Sequence[Reading], parts: Sequence[Rows], window: TimeRange
+        self, series: str, before: Sequence[Reading], parts: Sequence[Rows], time_range: TimeRange
     ) -> list[Reading]:
-        start, end = window
+        start, end = time_range
         now = {reading.time: reading for reading in before}
         done = self._done.setdefault(series, set())
         for part in parts:

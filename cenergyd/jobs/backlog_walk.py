@@ -45,31 +45,31 @@ class Walked(NamedTuple):
 async def walk(
     store: ReadingStore,
     names: Sequence[str],
-    window: TimeRange,
+    time_range: TimeRange,
     *,
     zone: ZoneInfo,
     around: Callable[[BacklogPart], TimeRange],
 ) -> AsyncIterator[Walked]:
-    """Iterate over a window of readings of some series, a bounded number of hours at a time; days without readings are one step.
+    """Iterate over a range of readings of some series, a bounded number of hours at a time; days without readings are one step.
 
     :param around: returns the range of readings that a part needs.
     """
-    cursor = window.start
-    while names and cursor < window.end:
-        chunk = _chunk(cursor, window.end, CHUNK_HOURS, zone)
+    cursor = time_range.start
+    while names and cursor < time_range.end:
+        chunk = _chunk(cursor, time_range.end, CHUNK_HOURS, zone)
         start, end = around(chunk)
         readings = await store.read(names, start, end)
         yield Walked(chunk, readings)
         cursor = chunk.end
-        if cursor < window.end and not any(readings.values()) and window_at(cursor, "24h", zone).start == cursor:
-            target = await _next_day(store, names, cursor, window.end, zone)
+        if cursor < time_range.end and not any(readings.values()) and window_at(cursor, "24h", zone).start == cursor:
+            target = await _next_day(store, names, cursor, time_range.end, zone)
             if target > cursor:
                 yield Walked(BacklogPart(cursor, target, last=False, skipped=True), {name: [] for name in names})
                 cursor = target
 
 
 async def _next_day(store: ReadingStore, names: Sequence[str], cursor: int, end: int, zone: ZoneInfo) -> int:
-    """The start of the day of the next reading, or of the window's last day."""
+    """The start of the day of the next reading, or of the range's last day."""
     first = await store.first(names, since=cursor)
     following = min((reading.time for reading in first.values()), default=end)
     return window_at(min(following, end - 1), "24h", zone).start

@@ -1,9 +1,9 @@
-"""Derived windows whose jobs this daemon runs itself, without claiming them from the queue.
+"""Derived ranges whose jobs this daemon runs itself, without claiming them from the queue.
 
-The jobs of a fresh window run under the claim on its derivation: one write of the customer's document ends both. Readings that arrive
-meanwhile wait for that. If the claim would expire too soon, or the window is long, the derivation hands the window over and claims it for the
-jobs, in one write; further windows of the same customer before the jobs' next pass are joined with it. Either claim is in the store: if this
-daemon dies, it expires and another daemon derives the window or runs the jobs.
+The jobs of a fresh range run under the claim on its derivation: one write of the customer's document ends both. Readings that arrive
+meanwhile wait for that. If the claim would expire too soon, or the range is long, the derivation hands the range over and claims it for the
+jobs, in one write; further ranges of the same customer before the jobs' next pass are joined with it. Either claim is in the store: if this
+daemon dies, it expires and another daemon derives the range or runs the jobs.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ MAX_WAITING = 2000
 """Customers that may wait in memory for the next pass; the others are left to the queue."""
 CLAIM_LEFT = 40.0
 """Seconds that a claim on a derivation must last for jobs to be run under it."""
-LONGEST_WINDOW = 6 * 3600
-"""A longer window has a claim of the jobs, so that new readings need not wait for them."""
+LONGEST_RANGE = 6 * 3600
+"""A longer range has a claim of the jobs, so that new readings need not wait for them."""
 
 
 @attrs.frozen(slots=True)
 class DerivedWork:
-    """A derived window that is still claimed by the derivation."""
+    """A derived range that is still claimed by the derivation."""
 
     work: PendingWork
-    window: TimeRange
+    time_range: TimeRange
     """What the jobs are run over."""
     result: str
     """The result of the derivation, to store with the end of the claim; '' if there is none."""
@@ -42,7 +42,7 @@ class DerivedWork:
 
 @attrs.define(eq=False)
 class _HandOverRound:
-    """The windows handed over between two passes, under one claim."""
+    """The ranges handed over between two passes, under one claim."""
 
     claim: str = attrs.field(factory=lambda: uuid4().hex)
     works: dict[str, tuple[PendingWork, float]] = attrs.field(factory=dict)
@@ -50,16 +50,16 @@ class _HandOverRound:
     writes: InProgress = attrs.field(factory=InProgress)
     """Hand-overs that the store has not answered yet."""
 
-    def joined(self, work: PendingWork, window: TimeRange, now: float) -> None:
-        """Record a window that the store has accepted."""
+    def joined(self, work: PendingWork, time_range: TimeRange, now: float) -> None:
+        """Record a range that the store has accepted."""
         before, _ = self.works.get(work.customer.id, (None, 0.0))
-        start = window.start if before is None else min(before.start, window.start)
-        end = window.end if before is None else max(before.end, window.end)
+        start = time_range.start if before is None else min(before.start, time_range.start)
+        end = time_range.end if before is None else max(before.end, time_range.end)
         self.works[work.customer.id] = PendingWork(work.customer, start, end, self.claim), now
 
 
 class HandedOver:
-    """Takes over derived windows from the derivation; see the module's docstring.
+    """Takes over derived ranges from the derivation; see the module's docstring.
 
     :param ttl: seconds until a claim of the jobs expires.
     """
@@ -72,7 +72,7 @@ class HandedOver:
         self._round = _HandOverRound()
         self._earlier: list[_HandOverRound] = []
         self.open = False
-        """Whether windows are accepted, because the jobs run."""
+        """Whether ranges are accepted, because the jobs run."""
 
     def __len__(self) -> int:
         return len(self._derived) + sum(len(each.works) for each in (*self._earlier, self._round))
@@ -80,11 +80,11 @@ class HandedOver:
     async def take_over(
         self,
         works: Sequence[PendingWork],
-        windows: Sequence[TimeRange],
+        ranges: Sequence[TimeRange],
         results: Sequence[str] = (),
         until: Sequence[float] = (),
     ) -> list[bool]:
-        """Take over derived windows. False for windows not taken; for those nothing is changed. Raises StoreUnavailable.
+        """Take over derived ranges. False for ranges not taken; for those nothing is changed. Raises StoreUnavailable.
 
         :param until: when the claims on the derivation expire, UTC seconds; 0, or none: the jobs need a claim of their own.
         """
@@ -93,36 +93,34 @@ class HandedOver:
         now = self._clock.seconds()
         results, until = results or [""] * len(works), until or [now] * len(works)
         kept = [
-            end - now >= CLAIM_LEFT and window.end - window.start <= LONGEST_WINDOW
-            for window, end in zip(windows, until, strict=True)
+            end - now >= CLAIM_LEFT and time_range.end - time_range.start <= LONGEST_RANGE
+            for time_range, end in zip(ranges, until, strict=True)
         ]
         others = [number for number, is_kept in enumerate(kept) if not is_kept]
         taken = [True] * len(works)
         if others:
             answers = await self._hand_over(
-                [works[i] for i in others], [windows[i] for i in others], [results[i] for i in others]
+                [works[i] for i in others], [ranges[i] for i in others], [results[i] for i in others]
             )
             for number, is_taken in zip(others, answers, strict=True):
                 taken[number] = is_taken
         self._derived.extend(
             DerivedWork(*each)
-            for each, is_kept in zip(zip(works, windows, results, until, strict=True), kept, strict=True)
+            for each, is_kept in zip(zip(works, ranges, results, until, strict=True), kept, strict=True)
             if is_kept
         )
         return taken
 
     async def _hand_over(
-        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str]
+        self, works: Sequence[PendingWork], ranges: Sequence[TimeRange], results: Sequence[str]
     ) -> list[bool]:
         current, now = self._round, self._clock.seconds()
         with current.writes:
             try:
-                taken = await self._queue.hand_over_claimed(
-                    works, windows, current.claim, int(now) + self._ttl, results
-                )
-                for work, window, is_ours in zip(works, windows, taken, strict=True):
+                taken = await self._queue.hand_over_claimed(works, ranges, current.claim, int(now) + self._ttl, results)
+                for work, time_range, is_ours in zip(works, ranges, taken, strict=True):
                     if is_ours:
-                        current.joined(work, window, now)
+                        current.joined(work, time_range, now)
                 return taken
             except BaseException:
                 # It is unknown what the store has written: leave these claims to expire, and let nothing join them.
@@ -132,11 +130,11 @@ class HandedOver:
                 raise
 
     def take_derived(self, limit: int) -> list[DerivedWork]:
-        """At most ``limit`` windows that are still claimed by the derivation, to run their jobs now, oldest first."""
+        """At most ``limit`` ranges that are still claimed by the derivation, to run their jobs now, oldest first."""
         return [self._derived.popleft() for _ in range(min(limit, len(self._derived)))]
 
     async def take(self, limit: int) -> list[tuple[PendingWork, float]]:
-        """At most ``limit`` works to run now, and when each was claimed. No further windows are joined with them."""
+        """At most ``limit`` works to run now, and when each was claimed. No further ranges are joined with them."""
         self._next_round(self._round)
         found: list[tuple[PendingWork, float]] = []
         for each in list(self._earlier):

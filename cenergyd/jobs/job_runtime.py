@@ -34,7 +34,7 @@ class JobStatus:
 
 
 class JobRuntime:
-    """Shared by the service and the runners of new and retried windows."""
+    """Shared by the service and the runners of new and retried ranges."""
 
     def __init__(self, calls: PluginCalls, clock: Timers, ttl: int) -> None:
         self.calls = calls
@@ -54,11 +54,11 @@ class JobRuntime:
         """Whether no new work may start, because the service is stopping or a store has just failed."""
         return self.stopping or not self.backoff.ready
 
-    def log_failure(self, error: PluginFailed, customer_id: str, window: TimeRange) -> None:
-        """Log that a job failed on a window."""
+    def log_failure(self, error: PluginFailed, customer_id: str, time_range: TimeRange) -> None:
+        """Log that a job failed on a range."""
         log.failure(
             "job of plugin {plugin} for customer {customer_id} from {start} to {end} failed: {reason}",
-            failure_of(error), plugin=error.plugin, customer_id=customer_id, start=window.start, end=window.end,
+            failure_of(error), plugin=error.plugin, customer_id=customer_id, start=time_range.start, end=time_range.end,
             reason=error.reason,
         )  # fmt: skip
 

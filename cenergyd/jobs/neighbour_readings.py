@@ -1,4 +1,4 @@
-"""Reads the readings around a window that are needed to classify the pauses in it, which depends on neighbouring pauses."""
+"""Reads the readings around a range that are needed to classify the pauses in it, which depends on neighbouring pauses."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class NeighbourReader:
     now: int
     """UTC seconds; later readings are not searched for."""
 
-    async def completed(self, rows: ReadRows, read: TimeRange, window: TimeRange) -> ReadRows:
-        """``rows``, which were read over ``read``, and the further readings of ``window`` and those needed to classify the pauses in it."""
+    async def completed(self, rows: ReadRows, read: TimeRange, time_range: TimeRange) -> ReadRows:
+        """``rows``, which were read over ``read``, and the further readings of ``time_range`` and those needed to classify the pauses in it."""
         found = dict(rows)
         if read.end <= self.now:
             for name in found:
-                await self._after(found, name, read.end, window.end)
-        # A series that has ended before the window needs no earlier readings, if all of the window was read.
-        ended = await self._ended(found, window.start) if read.start <= window.start else set()
-        for name in found.keys() - ended:  # no pause of the others reaches into the window
-            await self._before(found, name, read.start, window.start)
+                await self._after(found, name, read.end, time_range.end)
+        # A series that has ended before the range needs no earlier readings, if all of the range was read.
+        ended = await self._ended(found, time_range.start) if read.start <= time_range.start else set()
+        for name in found.keys() - ended:  # no pause of the others reaches into the range
+            await self._before(found, name, read.start, time_range.start)
         return found
 
     async def _ended(self, rows: ReadRows, time: int) -> set[str]:
@@ -72,23 +72,23 @@ class NeighbourReader:
             if first.time >= time and first.time - before > self.longest:
                 return
 
-    async def reach(self, rows: ReadRows, window: TimeRange) -> TimeRange:
-        """The times whose pauses may be classified differently because of readings in a window.
+    async def reach(self, rows: ReadRows, time_range: TimeRange) -> TimeRange:
+        """The times whose pauses may be classified differently because of readings in a range.
 
-        A meter that has stopped has no such times. But if its last reading is the last of all before the window, its hour may be open.
+        A meter that has stopped has no such times. But if its last reading is the last of all before the range, its hour may be open.
         """
-        start, end = window
+        start, end = time_range
         ended = await self._ended(rows, start)
         latest = max((each[k - 1].time for each in rows.values() if (k := bisect_left(each, (start,)))), default=start)
         for name, readings in rows.items():
-            k = bisect_left(readings, (window.start,))
+            k = bisect_left(readings, (time_range.start,))
             if name in ended and readings and readings[-1].time < latest:
                 continue
-            if k and readings[k - 1].time >= window.start - self.farthest:
+            if k and readings[k - 1].time >= time_range.start - self.farthest:
                 earliest = readings[k - 1].time - NEIGHBOURS * self.longest
                 start = min(start, max(readings[max(0, k - NEARBY)].time, earliest))
-            m = bisect_left(readings, (window.end,))
-            if m < len(readings) and readings[m].time <= window.end + self.farthest:
+            m = bisect_left(readings, (time_range.end,))
+            if m < len(readings) and readings[m].time <= time_range.end + self.farthest:
                 latest = readings[m].time + NEIGHBOURS * self.longest
                 end = max(end, min(readings[min(len(readings), m + NEARBY) - 1].time + 1, latest))
         return TimeRange(start, end)

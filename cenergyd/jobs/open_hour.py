@@ -92,7 +92,7 @@ class OpenHour:
         """Write the hour of the newest reading before a time, if it was left open and readings continue after a pause.
 
         :param reached: start of the hours that are written anyway.
-        :param write: writes the hours of a window.
+        :param write: writes the hours of a range.
         """
         before = await newest_reading(self.segments, self.readings, start)
         if before is not None and window_at(before, "1h", self.zone).end <= reached:
@@ -107,20 +107,22 @@ def without(reach: TimeRange, hour: TimeRange | None) -> list[TimeRange]:
     return [part for part in parts if part.start < part.end]
 
 
-async def stays_open(customer: Customer, window: TimeRange, readings: ReadingStore, now: int, zone: ZoneInfo) -> bool:
-    """Whether a window of new readings affects only an hour that stays open: then there is no result to write.
+async def stays_open(
+    customer: Customer, time_range: TimeRange, readings: ReadingStore, now: int, zone: ZoneInfo
+) -> bool:
+    """Whether a range of new readings affects only an hour that stays open: then there is no result to write.
 
-    This is so if every series with a role has readings in the same hour before the window, enough to determine the pauses between
+    This is so if every series with a role has readings in the same hour before the range, enough to determine the pauses between
     others, and no reading is later than that hour. (The hour that was open before was written when the first of those readings came.)
     """
-    hour = window_at(window.start, "1h", zone)
-    is_early = window.start - hour.start < NEARBY * SHORTEST_INTERVAL
-    if is_early or window.end > hour.end or now > hour.end + READ_AROUND:
+    hour = window_at(time_range.start, "1h", zone)
+    is_early = time_range.start - hour.start < NEARBY * SHORTEST_INTERVAL
+    if is_early or time_range.end > hour.end or now > hour.end + READ_AROUND:
         return False
-    meters = (each.series for each in measured_segments(customer, hour.start, window.end))
-    names = sorted({*series_between(customer, hour.start, window.end), *meters})
+    meters = (each.series for each in measured_segments(customer, hour.start, time_range.end))
+    names = sorted({*series_between(customer, hour.start, time_range.end), *meters})
     found = await readings.read(names, hour.start, max(hour.end, now) + READ_AROUND) if names else {}
-    return all(bisect_left(rows, (window.start,)) >= NEARBY and rows[-1].time < hour.end for rows in found.values())
+    return all(bisect_left(rows, (time_range.start,)) >= NEARBY and rows[-1].time < hour.end for rows in found.values())
 
 
 class HoursReader:

@@ -24,7 +24,7 @@ from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.sections import Settings
 
 TIMEOUTS_BEFORE_REST = 3
-"""After this many consecutive timeouts a plugin is not called for REST_SECONDS; its windows are kept for later."""
+"""After this many consecutive timeouts a plugin is not called for REST_SECONDS; its ranges are kept for later."""
 REST_SECONDS = 60
 
 
@@ -54,11 +54,15 @@ class PluginCalls:
     _resting: dict[str, float] = attrs.field(factory=dict, init=False)
 
     async def job(
-        self, implementation: Implementation, customer: Customer, window: TimeRange, shared: ReadingStore | None = None
+        self,
+        implementation: Implementation,
+        customer: Customer,
+        time_range: TimeRange,
+        shared: ReadingStore | None = None,
     ) -> None:
-        """Run a plugin's job over a window.
+        """Run a plugin's job over a range.
 
-        :param shared: the reading store that the jobs of the window share.
+        :param shared: the reading store that the jobs of the range share.
         :raises PluginFailed: the job failed, or the plugin is not called at the moment.
         :raises StoreFailed: a store did not answer.
         """
@@ -66,7 +70,7 @@ class PluginCalls:
         if self.is_resting(plugin):
             raise PluginFailed(plugin, "it timed out several times and is not called for a while")
         context = self.context(plugin, customer, shared)
-        await self.call(implementation, {"customer": customer, **window._asdict(), "context": context})
+        await self.call(implementation, {"customer": customer, **time_range._asdict(), "context": context})
 
     async def call(self, implementation: Implementation, arguments: dict[str, object]) -> None:
         """Call an implementation and wait for it. Raises PluginFailed, or StoreFailed if a store did not answer."""

@@ -1,4 +1,4 @@
-"""Runs jobs again over windows on which they failed."""
+"""Runs jobs again over ranges on which they failed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cenergyd.documents.store import Document
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
 from cenergyd.jobs.plugin_calls import StoreFailed
-from cenergyd.jobs.retries import Retries, retried_window
-from cenergyd.jobs.window_parts import window_parts
+from cenergyd.jobs.range_parts import range_parts
+from cenergyd.jobs.retries import Retries, retried_range
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.isolation import Implementation, PluginFailed
 
@@ -20,7 +20,7 @@ log = Logger()
 
 
 class RetriedJobs:
-    """Runs one plugin's job again over a window that is kept in :class:`~cenergyd.jobs.retries.Retries`."""
+    """Runs one plugin's job again over a range that is kept in :class:`~cenergyd.jobs.retries.Retries`."""
 
     def __init__(self, runtime: JobRuntime, retries: Retries, readings: ReadingStore, customers: CustomerStore) -> None:
         self._runtime = runtime
@@ -29,7 +29,7 @@ class RetriedJobs:
         self._customers = customers
 
     async def run(self, document: Document) -> None:
-        """Retry one. Raises nothing: a failure is logged and the window kept."""
+        """Retry one. Raises nothing: a failure is logged and the range kept."""
         try:
             await self._retry(document)
         except (StoreUnavailable, Overloaded, StoreFailed) as error:
@@ -52,7 +52,7 @@ class RetriedJobs:
 
     async def _run_parts(self, document: Document, customer: Customer, job: Implementation) -> None:
         clock = self._runtime.clock
-        async for part in window_parts(self._readings, customer, retried_window(document)):
+        async for part in range_parts(self._readings, customer, retried_range(document)):
             claimed = await self._retries.claim(document, part.start, int(clock.seconds()) + self._runtime.ttl)
             if claimed is None:
                 return

@@ -1,7 +1,7 @@
 """The service that runs the plugins' jobs over new and derived readings.
 
-Plugins are isolated: if one raises or hangs, its window is kept for later (:mod:`cenergyd.jobs.retries`), while the jobs of other plugins and
-customers continue. A job may be called again for a window that it has done (after a crash): it recomputes and replaces.
+Plugins are isolated: if one raises or hangs, its range is kept for later (:mod:`cenergyd.jobs.retries`), while the jobs of other plugins and
+customers continue. A job may be called again for a range that it has done (after a crash): it recomputes and replaces.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.plugin_alerts import RulesOfPlugin
+from cenergyd.jobs.claimed_jobs import ClaimedJobs
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.handed_over import DerivedWork, HandedOver
 from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
 from cenergyd.jobs.plugin_calls import PluginCalls, StoreFailed
 from cenergyd.jobs.retried_jobs import RetriedJobs
 from cenergyd.jobs.retries import Retries
-from cenergyd.jobs.window_claims import ClaimEnder, DerivationClaim, JobClaim
-from cenergyd.jobs.window_jobs import WindowJobs
+from cenergyd.jobs.work_claims import ClaimEnder, DerivationClaim, JobClaim
 from cenergyd.readings.batching import BatchingReadingStore
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
@@ -42,7 +42,7 @@ from cenergyd.settings.sections import Settings
 MAX_REST_SECONDS = 30.0
 """After a pass of d seconds, wait 9 d, at most this, so that most of the processor time is left for uploads."""
 DERIVED_SECONDS = 10.0
-"""Seconds between two passes over windows whose derivation's claim is still held: they are short, but new readings wait for them."""
+"""Seconds between two passes over ranges whose derivation's claim is still held: they are short, but new readings wait for them."""
 PERIODIC_SECONDS = 60.0
 """Seconds between two calls of ``cenergyd_periodic``."""
 BATCH_CUSTOMERS = 200
@@ -50,7 +50,7 @@ BATCH_CUSTOMERS = 200
 CONCURRENT_CUSTOMERS = 64
 """Customers whose jobs run concurrently and share requests to the stores; the jobs of one customer run one after another.
 
-As many again from windows whose derivation's claim is still held: it would expire while they waited for the backlogs of many customers.
+As many again from ranges whose derivation's claim is still held: it would expire while they waited for the backlogs of many customers.
 """
 CLAIM_SECONDS = 180
 """Seconds until a claim expires and another daemon takes over; at least 1.5 times the jobs' timeout."""
@@ -58,14 +58,14 @@ log = Logger()
 
 
 class JobService(Service):
-    """Runs ``cenergyd_job`` for every pending window and ``cenergyd_periodic`` regularly.
+    """Runs ``cenergyd_job`` for every pending range and ``cenergyd_periodic`` regularly.
 
     :param clock: the reactor, or a Clock whose time is UTC seconds.
     :param notify: queues a notification durably.
     :param threads: threads for jobs with synchronous clients.
     :param cached_readings: the same readings, from the cache where possible (:mod:`cenergyd.readings.recent`); None: from the store.
     :param alert_rules: the kinds of alerts that each plugin declares, by plugin and kind.
-    :param finished: called with the id of each customer whose jobs have run over a window.
+    :param finished: called with the id of each customer whose jobs have run over a range.
     """
 
     name = "jobs"
@@ -96,15 +96,15 @@ class JobService(Service):
         self._runtime = JobRuntime(self.calls, clock, max(CLAIM_SECONDS, ceil(1.5 * settings.jobs.timeout_seconds)))
         self.status = self._runtime.status
         self._retries = Retries(documents, RETRY_SECONDS)
-        self._window_jobs = WindowJobs(
+        self._claimed_jobs = ClaimedJobs(
             self._runtime, batched, self._retries, settings.readings.keep_days, finished=finished,
             cached_readings=batched if cached_readings is None else BatchingReadingStore(cached_readings, clock),
         )  # fmt: skip
         self._retried_jobs = RetriedJobs(self._runtime, self._retries, batched, customers)
         self._ends = ClaimEnder(customers.derivation_queue, self._queue, clock)
         self.handed_over = HandedOver(customers.derivation_queue, clock, self._runtime.ttl)
-        """Windows handed over directly by the derivation."""
-        # Waiting windows must be run long before their claims expire.
+        """Ranges handed over directly by the derivation."""
+        # Waiting ranges must be run long before their claims expire.
         self._takes_over = settings.jobs.interval_seconds + MAX_REST_SECONDS <= self._runtime.ttl / 2
         self._slots, self._derived_slots = Slots(CONCURRENT_CUSTOMERS), Slots(CONCURRENT_CUSTOMERS)
         self._loops = self._periodic_services(settings.jobs.interval_seconds)
@@ -140,7 +140,7 @@ class JobService(Service):
 
     async def _stopped(self) -> None:
         ended = await DeferredList([loop.stopService() for loop in self._loops], consumeErrors=True)
-        if not all(success for success, _ in ended):  # cancelled: the jobs give their windows back
+        if not all(success for success, _ in ended):  # cancelled: the jobs give their ranges back
             await DeferredList([loop.stopService() for loop in self._loops], consumeErrors=True)
         try:
             await self._hand_over(self.handed_over.take_derived(len(self.handed_over)))
@@ -158,7 +158,7 @@ class JobService(Service):
                 JobClaim(work, claimed_at, self._queue, self._ends, self._clock, self._runtime.ttl)
                 for work, claimed_at in works
             ]
-            await _all([self._in_slot(self._window_jobs.run(claim), self._slots) for claim in claims])
+            await _all([self._in_slot(self._claimed_jobs.run(claim), self._slots) for claim in claims])
             if len(works) < limit:
                 break
         if not self._runtime.paused:
@@ -167,20 +167,20 @@ class JobService(Service):
         self.status.last_tick = self._clock.seconds()
 
     async def run_derived(self) -> None:
-        """Run the jobs of the windows that this daemon has just derived, and end their derivation."""
-        # The derivation has read the corrections that apply; later ones mark the windows again.
+        """Run the jobs of the ranges that this daemon has just derived, and end their derivation."""
+        # The derivation has read the corrections that apply; later ones mark the ranges again.
         while not self._runtime.paused and (works := self.handed_over.take_derived(BATCH_CUSTOMERS)):
             claims = [
                 DerivationClaim(each, self._derivation_queue, self._queue, self._ends, self._clock, self._runtime.ttl)
                 for each in works
             ]
-            await _all([self._in_slot(self._window_jobs.run(claim), self._derived_slots) for claim in claims])
+            await _all([self._in_slot(self._claimed_jobs.run(claim), self._derived_slots) for claim in claims])
 
     async def _hand_over(self, works: Sequence[DerivedWork]) -> None:
-        """Leave windows to the job queue."""
+        """Leave ranges to the job queue."""
         if works:
             await self._derivation_queue.hand_over(
-                [each.work for each in works], [each.window for each in works], [each.result for each in works]
+                [each.work for each in works], [each.time_range for each in works], [each.result for each in works]
             )
 
     async def periodic(self) -> None:
@@ -200,7 +200,7 @@ class JobService(Service):
                 )  # fmt: skip
 
     async def oldest_retry(self) -> int | None:
-        """The earliest start of a window on which a job failed; None if there is none. Raises StoreUnavailable."""
+        """The earliest start of a range on which a job failed; None if there is none. Raises StoreUnavailable."""
         return await self._retries.oldest()
 
     def context(self, plugin: str) -> RunningJobContext:

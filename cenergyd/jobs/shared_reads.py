@@ -1,4 +1,4 @@
-"""The reading store shared by all jobs of one window, which keeps what one job has read for the next one."""
+"""The reading store shared by all jobs of one range, which keeps what one job has read for the next one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cenergyd.readings.store import ReadingStore
 class SharedReads:
     """Keeps the readings of the range that was read last, and the first and last readings found; other calls are passed on.
 
-    It may return readings that are slightly outdated. Readings that arrive later mark the window again, so its jobs are then run again.
+    It may return readings that are slightly outdated. Readings that arrive later mark the range again, so its jobs are then run again.
 
     :param cached_readings: reads the customer's logger from the cache where possible (:mod:`cenergyd.readings.recent`); None: from the store.
     :param serial: that logger.

@@ -9,5 +9,5 @@ from cenergyd.jobs.energy.job import update_energy
 
 @hookimpl
 async def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext) -> None:
-    """Recompute the hours that the window touches."""
+    """Recompute the hours that the range touches."""
     await update_energy(customer, start, end, context)

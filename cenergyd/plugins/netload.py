@@ -9,5 +9,5 @@ from cenergyd.jobs.energy.netload import update_net_load
 
 @hookimpl
 async def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext) -> None:
-    """Recompute the quarter hours that the window touches."""
+    """Recompute the quarter hours that the range touches."""
     await update_net_load(customer, start, end, context)

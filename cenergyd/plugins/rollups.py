@@ -9,5 +9,5 @@ from cenergyd.jobs.rollups.job import roll_up
 
 @hookimpl
 async def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext) -> None:
-    """Recompute the rollups that the window touches."""
+    """Recompute the rollups that the range touches."""
     await roll_up(customer, start, end, context)

@@ -192,7 +192,9 @@ class JobsSettings:
         "Interval of queue checks; up to 60, the jobs of a daemon's own derivations run within 10 s.",
         "s",
     )  # fmt: skip
-    timeout_seconds: float = setting("60", number(0.1, 3600), "A job that takes longer for one window has failed.", "s")
+    timeout_seconds: float = setting(
+        "60", number(0.1, 3600), "A job that takes longer for one range of times has failed.", "s"
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -94,7 +94,7 @@ class PluginTest:
             raise PluginFailed(self.name, str(error)) from error
 
     def job(self, customer: Customer, start: int, end: int) -> None:
-        """Run ``cenergyd_job`` over a window, ``start <= time < end``, UTC seconds."""
+        """Run ``cenergyd_job`` over a range of times, ``start <= time < end``, UTC seconds."""
         self.add_customer(customer)
         context = self.context(customer)
         self._call("cenergyd_job", {"customer": customer, "start": start, "end": end, "context": context})

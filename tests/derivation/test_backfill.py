@@ -139,7 +139,7 @@ def test_a_failure_is_reported_and_what_was_derived_before_does_not_count() -> N
     seen: list[Progress] = []
     results = followed(daemon, seen)
     before = body_of(daemon.customers["a"].derivation)
-    assert before["window"]["end"] >= END
+    assert before["range"]["end"] >= END
     daemon.queue.pending.clear()  # claimed by a daemon
     failure = {"plugin": "x", "message": "it failed", "since": START}
     settle(daemon.clock, daemon.queue.store_results({"a": body_text({**before, "failure": failure})}))

@@ -66,7 +66,7 @@ def test_two_meters_make_three() -> None:
     assert daemon.queue.pending == daemon.queue.working == {}
     assert daemon.status("a") == {
         "derived_until": START + 120, "waiting_for": None, "waiting_since": None, "missing": None, "failure": None,
-        "no_plugin": False, "window": {"start": START, "end": START + 121, "done": START + 121},
+        "no_plugin": False, "range": {"start": START, "end": START + 121, "done": START + 121},
     }  # fmt: skip
     assert daemon.service.status.derived_readings == 3
 
@@ -526,7 +526,7 @@ def test_a_backlog_goes_chunk_by_chunk_and_is_reported() -> None:
     assert max(reads) <= 500
     assert len(reads) >= 6
     assert daemon.service.status.derived_readings == 3000
-    assert daemon.status("a")["window"] == {"start": START, "end": START + 2999 * 60 + 1, "done": START + 2999 * 60 + 1}
+    assert daemon.status("a")["range"] == {"start": START, "end": START + 2999 * 60 + 1, "done": START + 2999 * 60 + 1}
     assert daemon.jobs.pending["a"] == (START - 60, START + 2999 * 60 + 1 + 30)
     assert daemon.queue.pending == daemon.queue.working == {}
 
@@ -665,7 +665,7 @@ def test_a_window_of_several_slices_is_derived_in_its_batch() -> None:
 
 
 def test_a_status_of_an_earlier_version_is_read_rightly() -> None:
-    """Its windows had an inclusive end."""
+    """Its range was stored as `window`, with an inclusive end."""
     daemon = site(customer())
     both(daemon, "a", minutes(3))
     gap = {"role": "solar", "since": START + 600, "until": START + 660, "readings": 2}
@@ -674,4 +674,4 @@ def test_a_status_of_an_earlier_version_is_read_rightly() -> None:
     daemon.tick()
     status = daemon.status("a")
     assert status["missing"] == {"role": "solar", "start": START + 600, "end": START + 661, "readings": 2}
-    assert status["window"] == {"start": START - 600, "end": START + 121, "done": START + 121}
+    assert status["range"] == {"start": START - 600, "end": START + 121, "done": START + 121}

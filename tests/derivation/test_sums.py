@@ -168,7 +168,7 @@ def test_a_site_with_nothing_to_compute_but_a_sum() -> None:
     assert [P for _, P in powers_of(stored(daemon, "solar_sum"))] == [5.0] * 5
     assert stored(daemon, "missing_meter") == []
     assert daemon.queue.pending == {} and daemon.queue.working == {}
-    assert daemon.status("a")["window"]["end"] == START + 241
+    assert daemon.status("a")["range"]["end"] == START + 241
 
 
 def test_a_long_window_goes_by_parts_and_marks_every_sum() -> None:

@@ -227,7 +227,7 @@ def test_what_is_still_claimed_by_the_derivation_goes_to_the_queue_at_a_stop_or_
     daemon = started(Job())
     derivation = daemon.service.handed_over._queue
     kept(daemon, "a", START, START + 60)
-    with patch.object(daemon.service._window_jobs, "_all_jobs", side_effect=StoreUnavailable("down")):
+    with patch.object(daemon.service._claimed_jobs, "_all_jobs", side_effect=StoreUnavailable("down")):
         run_derived(daemon)
     assert (derivation.working, daemon.queue.pending) == ({}, {"a": (START, START + 60)})
     assert derivation.customers["a"].derivation == "result"

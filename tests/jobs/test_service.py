@@ -19,7 +19,7 @@ from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.daemon.plugins import LoadedPlugins
 from cenergyd.errors import StoreUnavailable
 from cenergyd.hookspecs import JobContext, Notification, hookimpl
-from cenergyd.jobs import service, window_parts
+from cenergyd.jobs import range_parts, service
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.service import JobService
 from cenergyd.readings.memory import MemoryReadingStore
@@ -138,7 +138,7 @@ def test_a_backlog_comes_in_pieces(start: int, length: int, readings: list[int],
     daemon = daemon_jobs(customer(), jobs={"one": job})
     settle(daemon.clock, daemon.readings.write([SeriesReadings("00A_2", [Reading(t, 1.0) for t in readings])]))
     daemon.mark("a", start, start + length - 1)
-    with patch.object(window_parts, "LONGEST_SECONDS", hours * 3600):
+    with patch.object(range_parts, "LONGEST_SECONDS", hours * 3600):
         daemon.tick()
     found = [(begin, end) for _, begin, end in job.windows]
     longest = hours * 3600

@@ -14,7 +14,7 @@ import attrs
 from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.customers.ownership import owns, without_foreign
-from cenergyd.derivation.status import reached_before, results_of, stored_window
+from cenergyd.derivation.status import reached_before, results_of, stored_range
 from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.documents.kinds import HELD_METER, LOGGER, REJECTED, SITE
 from cenergyd.documents.loggers import Uploads, uploads_in, with_uploads
@@ -252,9 +252,9 @@ def _computed(customer: Customer, result: Mapping[str, object], last: Mapping[st
 
 
 def _backlog(customer: Customer, result: Mapping[str, object]) -> PendingRange | None:
-    window = stored_window(result)
-    if window is not None:
-        start, end, done = (_int(window.get(name)) for name in ("start", "end", "done"))
+    time_range = stored_range(result)
+    if time_range is not None:
+        start, end, done = (_int(time_range.get(name)) for name in ("start", "end", "done"))
         if start is not None and end is not None and done is not None and done < end:
             return PendingRange(start, end, done)
     if customer.pending_start is not None and customer.pending_end is not None:

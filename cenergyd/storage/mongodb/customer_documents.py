@@ -76,7 +76,7 @@ class CustomerDocuments:
     def __init__(self, mongo: MongoDatabase, shared: SharedCollection, notices: ChangeNotices) -> None:
         self._notices = notices
         self.when_marked: Callable[[], None] = lambda: None
-        """Called when a change widens a customer's pending window."""
+        """Called when a change widens a customer's pending range."""
         self.mongo = mongo
         self.shared = shared
 

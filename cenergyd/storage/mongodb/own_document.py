@@ -10,7 +10,7 @@ An own document holds everything that derivation, jobs and pages need, so that t
 - ``migrated``: values in older formats that were replaced in the shared document, by field, JSON text;
 - ``derivation``, ``derivation_version``: the result of the last derivation, JSON text, and how many were stored;
 - ``gone``: UTC seconds at which the shared document was found missing;
-- the windows of the queues (see :mod:`cenergyd.storage.mongodb.pending_queue`).
+- the ranges of the queues (see :mod:`cenergyd.storage.mongodb.pending_queue`).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def settings_update(checked: Mapping[str, Any]) -> dict[str, dict[str, object]]:
 
 
 def widening(pending: TimeRange | None) -> dict[str, dict[str, int]]:
-    """The update operators that widen the pending window of derivation."""
+    """The update operators that widen the pending range of derivation."""
     if pending is None:
         return {}
     return {"$min": {PENDING_START: pending.start}, "$max": {PENDING_END: pending.end}}

@@ -1,7 +1,7 @@
-"""A pending queue in cenergyd's own documents. The contract and its two windows: :mod:`cenergyd.customers.claims`.
+"""A pending queue in cenergyd's own documents. The contract and its two ranges: :mod:`cenergyd.customers.claims`.
 
 Every step is one bulk operation, and every change of a document is one atomic update that checks its claim. Each query is a range of
-one index: of the pending windows, of the expiry of claims, or of the claim just made.
+one index: of the pending ranges, of the expiry of claims, or of the claim just made.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class MongoPendingQueue:
         self._to_search = _SEARCHED
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:
-        """Widen the pending windows. A window that already covers the mark is not written again."""
+        """Widen the pending ranges. A range that already covers the mark is not written again."""
         fields = self._fields
         self.search_soon()
         await self._update(
@@ -88,7 +88,7 @@ class MongoPendingQueue:
         )
 
     async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
-        """Claim or widen the windows that are free or ours, which nearly all are; only if some are not, mark those in a second bulk."""
+        """Claim or widen the ranges that are free or ours, which nearly all are; only if some are not, mark those in a second bulk."""
         fields = self._fields
         ours = {"$or": [{fields.claim: claim}, {fields.claim: None, fields.start: None, fields.retry_at: None}]}
         alike = _alike(_merged_marks(marks))
@@ -167,15 +167,15 @@ class MongoPendingQueue:
         return await self._release(works, [{}] * len(works), journaled=False)
 
     async def hand_over(
-        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str] = ()
+        self, works: Sequence[PendingWork], ranges: Sequence[TimeRange], results: Sequence[str] = ()
     ) -> list[bool]:
-        """Remove the work and widen the following queue's pending windows, one write per customer."""
+        """Remove the work and widen the following queue's pending ranges, one write per customer."""
         assert self._next is not None
         self._next.search_soon()
         start, end = self._next._fields.start, self._next._fields.end
         more = [
-            {"$min": {start: window.start}, "$max": {end: window.end}, **_storing(result)}
-            for window, result in zip(windows, results or [""] * len(windows), strict=True)
+            {"$min": {start: time_range.start}, "$max": {end: time_range.end}, **_storing(result)}
+            for time_range, result in zip(ranges, results or [""] * len(ranges), strict=True)
         ]
         return await self._release(works, more, journaled=True)
 
@@ -195,25 +195,25 @@ class MongoPendingQueue:
     async def hand_over_claimed(
         self,
         works: Sequence[PendingWork],
-        windows: Sequence[TimeRange],
+        ranges: Sequence[TimeRange],
         claim: str,
         until: int,
         results: Sequence[str] = (),
     ) -> list[bool]:
-        """Remove the work and widen the following queue's working windows, one write per customer."""
+        """Remove the work and widen the following queue's working ranges, one write per customer."""
         jobs = self._following
         assert jobs is not None
         free = {"$or": [{jobs.claim: claim}, {jobs.claim: None, jobs.start: None}]}
         claimed = {jobs.claim: claim, jobs.claim_until: until}
         more = []
-        for window, result in zip(windows, results or [""] * len(windows), strict=True):
+        for time_range, result in zip(ranges, results or [""] * len(ranges), strict=True):
             stored = _storing(result)
             more.append(
                 {
                     **stored,
                     "$set": {**claimed, **stored.get("$set", {})},
-                    "$min": {jobs.work_start: window.start},
-                    "$max": {jobs.work_end: window.end},
+                    "$min": {jobs.work_start: time_range.start},
+                    "$max": {jobs.work_end: time_range.end},
                 }
             )
         return await self._release(works, more, journaled=True, only=free)
@@ -256,7 +256,7 @@ class MongoPendingQueue:
         await self._update([UpdateOne(self._owned(work), give_back) for work in works])
 
     async def summary(self) -> PendingSummary:
-        """Count by the indexes; a customer with both windows counts once.
+        """Count by the indexes; a customer with both ranges counts once.
 
         The queries run one after the other, so work that is claimed in between is counted twice rather than not at all. If nothing is
         found the queries are repeated, because work may have been released in between.
@@ -276,7 +276,7 @@ class MongoPendingQueue:
         return PendingSummary(max(0, waiting + claimed - both), min(oldest, default=None))
 
     def _merged(self) -> dict[str, object]:
-        """The smallest window that holds the working and the pending one, for an update by pipeline."""
+        """The smallest range that holds the working and the pending one, for an update by pipeline."""
         fields = self._fields
         return {
             fields.work_start: {"$min": [f"${fields.start}", f"${fields.work_start}"]},
@@ -288,7 +288,7 @@ class MongoPendingQueue:
         return {self._fields.claim_until: {"$not": {"$gt": now}}, self._fields.retry_at: {"$not": {"$gt": now}}}
 
     async def _candidates(self, now: int, ttl: int, limit: int) -> list[dict[str, object]]:
-        """Filters of customers that may be claimed, oldest first: with a pending window, or with expired work only."""
+        """Filters of customers that may be claimed, oldest first: with a pending range, or with expired work only."""
         fields = self._fields
         both = [fields.start, fields.work_start]
         pending = await self._find({fields.start: _EXISTS, **self._free(now)}, both, fields.start, limit)
@@ -345,19 +345,19 @@ class MongoPendingQueue:
 
 
 def _merged_marks(marks: Sequence[PendingMark]) -> dict[str, tuple[int, int]]:
-    """Customer id -> the window of all its marks."""
-    windows: dict[str, tuple[int, int]] = {}
+    """Customer id -> the range of all its marks."""
+    ranges: dict[str, tuple[int, int]] = {}
     for mark in marks:
-        start, end = windows.get(mark.customer_id, (mark.start, mark.end))
-        windows[mark.customer_id] = (min(start, mark.start), max(end, mark.end))
-    return windows
+        start, end = ranges.get(mark.customer_id, (mark.start, mark.end))
+        ranges[mark.customer_id] = (min(start, mark.start), max(end, mark.end))
+    return ranges
 
 
-def _alike(windows: Mapping[str, tuple[int, int]]) -> dict[tuple[int, int], list[object]]:
+def _alike(ranges: Mapping[str, tuple[int, int]]) -> dict[tuple[int, int], list[object]]:
     """Range of times -> the ids of the customers who have it: one statement for all of them. Most loggers upload the same minutes."""
     found: dict[tuple[int, int], list[object]] = {}
-    for customer_id, window in windows.items():
-        found.setdefault(window, []).append(id_value(customer_id))
+    for customer_id, time_range in ranges.items():
+        found.setdefault(time_range, []).append(id_value(customer_id))
     return found
 
 

@@ -46,7 +46,7 @@ def own_of_previous(document: Mapping[str, object]) -> dict[str, object]:
     own[EXTENSIONS] = {key: value for key, value in extensions.items() if value is not None}
     if migrated := mapping_of(previous.get(MIGRATED)):
         own[MIGRATED] = {str(field): json_text(value) for field, value in migrated.items()}
-    return own | _windows(document)
+    return own | _ranges(document)
 
 
 async def move_previous_state(documents: CustomerDocuments, document: Mapping[str, object]) -> None:
@@ -100,18 +100,18 @@ async def _drop_index(documents: CustomerDocuments, name: str) -> None:
         await documents.mongo.run(lambda db: db.command("dropIndexes", documents.shared.name, index=name))
 
 
-def _windows(document: Mapping[str, object]) -> dict[str, int]:
-    """The windows of both queues, pending and working ones joined. Their ends were inclusive."""
+def _ranges(document: Mapping[str, object]) -> dict[str, int]:
+    """The ranges of both queues, pending and working ones joined. Their ends were inclusive."""
     previous = mapping_of(document.get(PREVIOUS_OWN))
     places = {
         DERIVATION: (document.get("pending_since"), document.get("pending_until"), previous.get("pending_work")),
         JOBS: (previous.get("jobs_since"), previous.get("jobs_until"), previous.get("jobs_work")),
     }
-    windows: dict[str, int] = {}
+    ranges: dict[str, int] = {}
     for queue, (since, until, work) in places.items():
         working = mapping_of(work)
         starts = [time for time in map(time_of, (since, working.get("since"))) if time is not None]
         ends = [time for time in map(time_of, (until, working.get("until"))) if time is not None]
         if starts and ends:
-            windows |= {queue.start: min(starts), queue.end: max(ends) + 1}
-    return windows
+            ranges |= {queue.start: min(starts), queue.end: max(ends) + 1}
+    return ranges

@@ -1,4 +1,4 @@
-"""The fields of cenergyd's own documents in which the pending queues keep their windows and claims."""
+"""The fields of cenergyd's own documents in which the pending queues keep their ranges and claims."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import attrs
 
 @attrs.frozen
 class QueueFields:
-    """The names of the fields in which a queue keeps its windows; each begins with the queue's name."""
+    """The names of the fields in which a queue keeps its ranges; each begins with the queue's name."""
 
     queue: str
 
     @property
     def start(self) -> str:
-        """Start of the pending window."""
+        """Start of the pending range."""
         return f"{self.queue}_start"
 
     @property
     def end(self) -> str:
-        """End of the pending window."""
+        """End of the pending range."""
         return f"{self.queue}_end"
 
     @property
     def work_start(self) -> str:
-        """Start of the working window."""
+        """Start of the working range."""
         return f"{self.queue}_work_start"
 
     @property
     def work_end(self) -> str:
-        """End of the working window."""
+        """End of the working range."""
         return f"{self.queue}_work_end"
 
     @property
     def claim(self) -> str:
-        """The claim on the working window."""
+        """The claim on the working range."""
         return f"{self.queue}_claim"
 
     @property
@@ -53,7 +53,7 @@ class QueueFields:
 
     @property
     def work(self) -> tuple[str, ...]:
-        """The working window and its claim."""
+        """The working range and its claim."""
         return self.work_start, self.work_end, self.claim, self.claim_until
 
     @property

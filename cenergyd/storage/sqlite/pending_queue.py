@@ -1,4 +1,4 @@
-"""A pending queue in the table of customers. The contract and its two windows: :mod:`cenergyd.customers.claims`."""
+"""A pending queue in the table of customers. The contract and its two ranges: :mod:`cenergyd.customers.claims`."""
 
 # ruff: noqa: S608 - only names of columns and numbers are put into statements; values are parameters
 from __future__ import annotations
@@ -48,11 +48,11 @@ class SqlitePendingQueue:
         return text.replace("@", f"{self._prefix}_").replace("CUSTOMER_COLUMNS", self._columns)
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:
-        """Widen the pending windows."""
+        """Widen the pending ranges."""
         await self._database.write(lambda db: self.mark_within(db, marks))
 
     def mark_within(self, db: sqlite3.Connection, marks: Sequence[PendingMark]) -> None:
-        """Widen the pending windows within a transaction."""
+        """Widen the pending ranges within a transaction."""
         sql = self._sql(
             "UPDATE customer SET @start = min(ifnull(@start, :start), :start), @end = max(ifnull(@end, :end), :end)"
             " WHERE id = :customer_id"
@@ -81,7 +81,7 @@ class SqlitePendingQueue:
         return [self._work(row, claim) for row in sorted(rows)]
 
     async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
-        """Claim or widen windows that are free or ours, mark the others, in one transaction."""
+        """Claim or widen ranges that are free or ours, mark the others, in one transaction."""
         sql = self._sql(
             "UPDATE customer SET @work_start = min(ifnull(@work_start, :start), :start),"
             " @work_end = max(ifnull(@work_end, :end), :end), @claim = :claim, @claim_until = :until"
@@ -95,7 +95,7 @@ class SqlitePendingQueue:
         await self._database.write(work)
 
     async def claimed(self, claim: str, limit: int) -> list[PendingWork]:
-        """Read them by the index of working windows."""
+        """Read them by the index of working ranges."""
         sql = self._sql(
             "SELECT @work_start, @work_end, JOBS_WAITING, CUSTOMER_COLUMNS FROM customer"
             " WHERE rowid IN (BUSY_ROWS) AND @claim = ? ORDER BY @work_start, id LIMIT ?"
@@ -135,12 +135,12 @@ class SqlitePendingQueue:
         return self._following._sql("(@start IS NOT NULL OR @work_start IS NOT NULL)")
 
     async def hand_over(
-        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str] = ()
+        self, works: Sequence[PendingWork], ranges: Sequence[TimeRange], results: Sequence[str] = ()
     ) -> list[bool]:
-        """Remove the work and widen the following queue's pending windows, in one transaction."""
+        """Remove the work and widen the following queue's pending ranges, in one transaction."""
         following = self._following
         assert following is not None
-        marks = [PendingMark(work.customer.id, *window) for work, window in zip(works, windows, strict=True)]
+        marks = [PendingMark(work.customer.id, *time_range) for work, time_range in zip(works, ranges, strict=True)]
 
         def hand_over(db: sqlite3.Connection) -> list[bool]:
             ours = self._release_within(db, works, "")
@@ -153,12 +153,12 @@ class SqlitePendingQueue:
     async def hand_over_claimed(
         self,
         works: Sequence[PendingWork],
-        windows: Sequence[TimeRange],
+        ranges: Sequence[TimeRange],
         claim: str,
         until: int,
         results: Sequence[str] = (),
     ) -> list[bool]:
-        """Remove the work and widen the following queue's working windows, in one transaction."""
+        """Remove the work and widen the following queue's working ranges, in one transaction."""
         following = self._following
         assert following is not None
         join = following._sql(
@@ -170,8 +170,8 @@ class SqlitePendingQueue:
 
         def hand_over(db: sqlite3.Connection) -> list[bool]:
             joined = []
-            for work, window in zip(works, windows, strict=True):
-                values = {"start": window.start, "end": window.end, "claim": claim, "until": until}
+            for work, time_range in zip(works, ranges, strict=True):
+                values = {"start": time_range.start, "end": time_range.end, "claim": claim, "until": until}
                 values |= {"id": work.customer.id, "owned": work.claim}
                 joined.append(db.execute(join, values).rowcount == 1)
             self._release_within(db, [work for work, is_ours in zip(works, joined, strict=True) if is_ours], "")

@@ -1,6 +1,6 @@
 """Publishes each customer's latest power to an MQTT broker, with what Home Assistant needs to discover it.
 
-After every window of readings: ``<prefix>/<serial>/<role>`` = ``{"time": ..., "P": ..., ...}``, retained. Each meter is announced once under
+After new readings: ``<prefix>/<serial>/<role>`` = ``{"time": ..., "P": ..., ...}``, retained. Each meter is announced once under
 ``<discovery>/sensor/<serial>_<role>/config``. Published with quality of service 1, so a broker that is away makes the job fail, and the
 daemon repeats it.
 """
@@ -43,11 +43,11 @@ def cenergyd_options() -> type[Resource]:
 
 @hookimpl
 async def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext, options: Options) -> None:
-    """Publish the latest reading of each role whose meter has one in the window."""
+    """Publish the latest reading of each role whose meter has one in the range."""
     if not options.host:
         return
     series = {role: name for role in ROLES if (name := customer.series_of(role)) is not None}
-    # What is published is the present, so the latest readings of all: a window of late data must not take it back.
+    # What is published is the present, so the latest readings of all: late data must not take it back.
     latest = await context.readings.last(list(series.values()))
     found = {role: latest[name] for role, name in series.items() if name in latest and latest[name].time >= start}
     if not found:

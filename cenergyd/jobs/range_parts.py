@@ -1,4 +1,4 @@
-"""Splits a customer's window into the parts that are passed to jobs."""
+"""Splits a customer's range into the parts that are passed to jobs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ LONGEST_SECONDS = 24 * 3600
 """Maximum length of a part of a backlog, s."""
 
 
-async def window_parts(readings: ReadingStore, customer: Customer, window: TimeRange) -> AsyncIterator[TimeRange]:
-    """A window in parts that end at multiples of LONGEST_SECONDS, so that later windows are split at the same times.
+async def range_parts(readings: ReadingStore, customer: Customer, time_range: TimeRange) -> AsyncIterator[TimeRange]:
+    """A range in parts that end at multiples of LONGEST_SECONDS, so that later ranges are split at the same times.
 
     Parts without any reading are joined: a logger whose clock was reset to the year 2000 must not cause ten thousand calls.
     """
-    start, end = window
+    start, end = time_range
     while start < end:
         cut = (start // LONGEST_SECONDS + 1) * LONGEST_SECONDS
         if end - cut > LONGEST_SECONDS:
@@ -27,8 +27,8 @@ async def window_parts(readings: ReadingStore, customer: Customer, window: TimeR
         start = cut
 
 
-async def _first_reading(readings: ReadingStore, customer: Customer, window: TimeRange) -> int:
-    """Time of the first reading of any of the customer's series, at most the window's end."""
-    series = {span.series_of(role) for span in setup_periods(customer, *window) for role in ROLES}
-    found = await readings.first(sorted(filter(None, series)), window.start)
-    return min([window.end, *(reading.time for reading in found.values())])
+async def _first_reading(readings: ReadingStore, customer: Customer, time_range: TimeRange) -> int:
+    """Time of the first reading of any of the customer's series, at most the range's end."""
+    series = {span.series_of(role) for span in setup_periods(customer, *time_range) for role in ROLES}
+    found = await readings.first(sorted(filter(None, series)), time_range.start)
+    return min([time_range.end, *(reading.time for reading in found.values())])

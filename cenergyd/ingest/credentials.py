@@ -50,7 +50,7 @@ HASH_THREADS = 2
 MAX_WAITING = 1000
 """Checks that may wait for a hash; further ones are refused as overload (503, the device tries again)."""
 
-FAILURE_WINDOW_SECONDS = 300
+FAILURE_COUNTED_SECONDS = 300
 """A failed attempt counts for this time."""
 LOGGER_PACE, NETWORK_PACE, SERIAL_PACE = 1.0, 0.1, 0.2
 """Seconds between two attempts after too many failed ones: for a logger from a network, from a network, for a logger."""
@@ -162,7 +162,7 @@ class CredentialChecker:
                 "network": Limit(settings.max_failures_per_address, NETWORK_PACE),
                 "serial": Limit(settings.max_failures_per_address, SERIAL_PACE),
             },
-            window_seconds=FAILURE_WINDOW_SECONDS,
+            counted_seconds=FAILURE_COUNTED_SECONDS,
             max_keys=MAX_REFUSED,
         )
         self._pending: dict[tuple[str, bytes, str], _PendingCheck] = {}

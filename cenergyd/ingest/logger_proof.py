@@ -20,7 +20,7 @@ PROVEN_BY = "hashed"
 """The field of a rejected logger's document with the hash of its last password; only if the logger belongs to nobody."""
 MAX_AGE_SECONDS = 2 * 86400
 """An attempt older than this proves nothing."""
-_WRONG, _PACE, _WINDOW = 5, 10.0, 3600.0
+_WRONG, _PACE, _COUNTED_SECONDS = 5, 10.0, 3600.0
 """After 5 failed attempts by a customer, or for a logger, within an hour: one attempt in 10 s."""
 
 CheckPassword = Callable[[str, str], Awaitable[bool]]
@@ -36,7 +36,7 @@ class LoggerProof:
         self._check = check
         self._clock = clock
         limit = Limit(_WRONG, _PACE)
-        self._throttle = Throttle(clock, {"customer": limit, "logger": limit}, window_seconds=_WINDOW)
+        self._throttle = Throttle(clock, {"customer": limit, "logger": limit}, counted_seconds=_COUNTED_SECONDS)
 
     async def proves(self, customer_id: str, serial: str, password: str) -> bool:
         """Whether an unowned logger uploads with this password. Raises TooManyAttempts, StoreUnavailable."""

@@ -32,7 +32,7 @@ class Limit(NamedTuple):
     """The number of failed attempts from which attempts with a common key are slowed down, and their interval from then on."""
 
     failures: int
-    """Failed attempts within the window."""
+    """Failed attempts that still count."""
     pace_seconds: float
     """Seconds between attempts then."""
 
@@ -40,14 +40,14 @@ class Limit(NamedTuple):
 class FailedAttempts:
     """Keeps the times of failed attempts by key.
 
-    :param limit: this many within the window are too many.
-    :param window_seconds: length of the window.
+    :param limit: this many that still count are too many.
+    :param counted_seconds: how long a failed attempt counts.
     :param max_keys: maximum keys; beyond that the one whose last failed attempt is oldest is dropped.
     """
 
-    def __init__(self, limit: int, window_seconds: float, max_keys: int) -> None:
+    def __init__(self, limit: int, counted_seconds: float, max_keys: int) -> None:
         self._limit = limit
-        self._window = window_seconds
+        self._counted_seconds = counted_seconds
         self._max_keys = max_keys
         self._times: OrderedDict[Hashable, array[float]] = OrderedDict()
 
@@ -66,32 +66,32 @@ class FailedAttempts:
             self._times.popitem(last=False)
 
     def too_many(self, key: Hashable, now: float) -> bool:
-        """Whether the limit is reached within the window that ends now."""
+        """Whether as many as the limit count now."""
         times = self._times.get(key)
         if times is None:
             return False
-        if not 0 <= now - times[-1] < self._window:
-            # The window is over, or the clock was set back: then nobody should have to wait until it has caught up.
+        if not 0 <= now - times[-1] < self._counted_seconds:
+            # None counts any more, or the clock was set back: then nobody should have to wait until it has caught up.
             del self._times[key]
             return False
-        return len(times) >= self._limit and now - times[0] < self._window
+        return len(times) >= self._limit and now - times[0] < self._counted_seconds
 
 
 class Throttle:
     """Slows down attempts whose keys have too many failed ones.
 
     :param limits: kind of key -> its limit. An attempt has one key of each kind, such as its network, or a logger as seen from a network.
-    :param window_seconds: how long a failed attempt counts.
+    :param counted_seconds: how long a failed attempt counts.
     :param max_keys: maximum keys of each kind.
     """
 
     def __init__(
-        self, clock: Timers, limits: Mapping[str, Limit], *, window_seconds: float, max_keys: int = 10_000
+        self, clock: Timers, limits: Mapping[str, Limit], *, counted_seconds: float, max_keys: int = 10_000
     ) -> None:
         self._clock = clock
         self._limits = limits
         self._max_keys = max_keys
-        self._failed = {kind: FailedAttempts(limits[kind].failures, window_seconds, max_keys) for kind in limits}
+        self._failed = {kind: FailedAttempts(limits[kind].failures, counted_seconds, max_keys) for kind in limits}
         self._next: OrderedDict[Hashable, float] = OrderedDict()
         self._waiting: set[Deferred[None]] = set()
         self._closed = False

@@ -105,7 +105,7 @@ def test_guesses_do_not_shut_out_for_the_length_of_a_step(step: float) -> None:
     assert not guesses.too_many("a", 10_003 + step)
     clock = Clock()
     clock.advance(10_000)
-    throttle = Throttle(clock, {"network": Limit(3, 1.0)}, window_seconds=300)
+    throttle = Throttle(clock, {"network": Limit(3, 1.0)}, counted_seconds=300)
     for _ in range(6):
         throttle.failed({"network": "192.0.2.1"})
         Deferred.fromCoroutine(throttle.turn({"network": "192.0.2.1"})).addErrback(lambda _: None)

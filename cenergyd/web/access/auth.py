@@ -20,7 +20,7 @@ from cenergyd.web.server.problems import RequestProblem
 SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
 CSRF_HEADER = b"X-CSRF-Token"
 CSRF_FIELD = "csrf"
-WINDOW_SECONDS = 300
+FAILURE_COUNTED_SECONDS = 300
 """Seconds for which a wrong token counts."""
 MAX_WRONG_TOKENS = 20
 """Wrong tokens per network within the window; further answers are delayed, see :data:`TOKEN_PACE`."""
@@ -60,7 +60,7 @@ class Principal:
 
 def token_throttle(clock: Timers) -> Throttle:
     """A throttle for wrong tokens, per network."""
-    return Throttle(clock, {"network": Limit(MAX_WRONG_TOKENS, TOKEN_PACE)}, window_seconds=WINDOW_SECONDS)
+    return Throttle(clock, {"network": Limit(MAX_WRONG_TOKENS, TOKEN_PACE)}, counted_seconds=FAILURE_COUNTED_SECONDS)
 
 
 class Authenticator:

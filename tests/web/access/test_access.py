@@ -6,7 +6,7 @@ import pytest
 import pytest_twisted
 
 from cenergyd.runtime import attempts
-from cenergyd.web.access.auth import WINDOW_SECONDS
+from cenergyd.web.access.auth import FAILURE_COUNTED_SECONDS
 from cenergyd.web.api.routing import Route
 from tests.web.harness import Client, WebSide
 
@@ -158,7 +158,7 @@ async def test_wrong_tokens_are_slowed_and_right_ones_never(web: WebSide, monkey
     assert (await client.get("customers")).status == 200
     assert (await Client(web, web.operator_token).get("customers")).status == 200
     await signed_in(web, web.operator_token)
-    web.clock.offset += WINDOW_SECONDS + 1
+    web.clock.offset += FAILURE_COUNTED_SECONDS + 1
     assert (await Client(web, "cenergyd_guess").get("customers")).status == 401
 
 

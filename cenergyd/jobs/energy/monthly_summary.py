@@ -24,7 +24,7 @@ from cenergyd.jobs.alerts.rules import alerts_of
 from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy, energy_windows
 from cenergyd.jobs.energy.self_consumption import shares_of
 from cenergyd.jobs.messages.site_name import site_name
-from cenergyd.jobs.rollups.costs import energy_costs, solar_saving
+from cenergyd.jobs.tariff.costs import energy_costs, solar_saving
 from cenergyd.jobs.tariff.parsing import tariff_of
 from cenergyd.jobs.windows import day_start, local_date
 

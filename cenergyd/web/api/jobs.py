@@ -18,7 +18,7 @@ from cenergyd.jobs.doctor.report import doctor
 from cenergyd.jobs.front_end_settings import alerts_json
 from cenergyd.jobs.messages.receivers import send_code, use_code
 from cenergyd.jobs.rollups import report
-from cenergyd.jobs.rollups.costs import charges_csv, charges_overview
+from cenergyd.jobs.tariff.costs import charges_csv, charges_overview
 from cenergyd.jobs.tariff.parsing import described, tariff_from_json, tariff_of, tariff_to_json
 from cenergyd.jobs.tariff.schema import TariffJson
 from cenergyd.jobs.windows import RESOLUTIONS

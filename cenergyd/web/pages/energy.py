@@ -14,7 +14,7 @@ from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.meter_periods import MeterEnergy, meter_energies
 from cenergyd.jobs.energy.periods import EnergyWindow, PeriodStep, energy_windows, total_of
 from cenergyd.jobs.energy.self_consumption import Shares, shares_of
-from cenergyd.jobs.rollups.costs import energy_costs, solar_saving
+from cenergyd.jobs.tariff.costs import energy_costs, solar_saving
 from cenergyd.jobs.tariff.parsing import tariff_of
 from cenergyd.jobs.windows import day_start, local_date
 from cenergyd.web.api.app import BASE

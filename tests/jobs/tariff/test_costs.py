@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cenergyd.customers.model import TimeRange
-from cenergyd.jobs.rollups.costs import charges_csv, charges_overview, same_day, solar_saving
+from cenergyd.jobs.tariff.costs import charges_csv, charges_overview, same_day, solar_saving
 from cenergyd.jobs.tariff.parsing import tariff_from_json
 from cenergyd.readings.memory import MemoryReadingStore
 from tests.jobs.rollups.test_report import computed, every

@@ -32,6 +32,7 @@ from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores, open_stores
 from tests.derivation.test_real_stores import came, daemon, idle, stores, until
+from tests.near import all_near
 
 __all__ = ["stores"]
 
@@ -117,7 +118,7 @@ def assert_same(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         assert [point.time for point in found[name]] == [point.time for point in points], name
         for ours, theirs in zip(found[name], points, strict=True):
             if isinstance(theirs, FieldPoint):
-                assert ours.fields == pytest.approx(theirs.fields, rel=1e-9, abs=1e-9), name
+                assert all_near(ours.fields, theirs.fields, rel=1e-9, abs=1e-9), (name, ours, theirs)
             else:
                 assert ours == theirs, name
 

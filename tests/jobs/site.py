@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import attrs
-from pytest import approx
 
 from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.jobs.energy.netload import NetLoadReader
@@ -18,6 +17,7 @@ from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
+from tests.near import all_near
 
 T = TypeVar("T")
 
@@ -131,5 +131,5 @@ def same(found: dict[str, list[FieldPoint]], wanted: dict[str, list[FieldPoint]]
         ours, theirs = found.get(series, []), wanted.get(series, [])
         assert [point.time for point in ours] == [point.time for point in theirs], series
         for our, their in zip(ours, theirs, strict=True):
-            assert our.fields == approx(their.fields, rel=1e-9, abs=1e-9), (series, our.time, our.fields, their.fields)
+            assert all_near(our.fields, their.fields, rel=1e-9, abs=1e-9), (series, our.time, our.fields, their.fields)
     return True

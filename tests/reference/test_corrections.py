@@ -19,6 +19,7 @@ from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import SeriesReadings
 from tests.derivation.memory import MemoryQueue
 from tests.jobs.site import SERIAL, context_on
+from tests.near import near
 from tests.reference import energy as reference
 from tests.reference.sites import Row, Site, random_site, random_site_with_sums
 from tests.reference.test_energy import NEAR, customer_of, energy_shown, readings_of
@@ -128,4 +129,4 @@ async def compare(store: Any, site: Site, rows: dict[str, list[Row]]) -> None:
     assert found.keys() == expected.keys()
     for key, fields in found.items():
         for field, value in expected[key].items():
-            assert fields.get(field, 0.0) == pytest.approx(value, abs=NEAR), (key, field)
+            assert near(fields.get(field, 0.0), value, abs=NEAR), (key, field, fields, value)

@@ -21,6 +21,7 @@ from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.storage.influxdb.readings import InfluxReadingStore
 from cenergyd.storage.sqlite.readings import SqliteReadingStore
 from tests.jobs.site import SERIAL, context_on
+from tests.near import near
 from tests.reference import energy as reference
 from tests.reference.sites import Site, random_site
 from tests.servers import RunningInflux
@@ -84,7 +85,7 @@ async def check(store: Any, seed: int) -> None:
     assert found.keys() == expected.keys(), seed
     for key, fields in found.items():
         for name, value in expected[key].items():
-            assert fields.get(name, 0.0) == pytest.approx(value, abs=NEAR), (seed, key, name)
+            assert near(fields.get(name, 0.0), value, abs=NEAR), (seed, key, name, fields, value)
     assert roles_that_add_up(found)
     await check_sum(store, customer, site, expected)
 

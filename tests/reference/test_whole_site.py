@@ -35,6 +35,7 @@ from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import open_stores
 from tests.derivation.memory import MemoryQueue
 from tests.jobs.site import SERIAL, context_on
+from tests.near import near
 from tests.reference import charges, derive, energy, rollups
 from tests.reference.sites import LORD_HOWE, Site, random_site, random_site_with_sums
 from tests.reference.test_energy import NEAR, customer_of, energy_shown, segments
@@ -143,11 +144,7 @@ async def check_points(daemon: Daemon, rows: dict[str, list[dict[str, Any]]]) ->
         for reading, row in zip(stored, own, strict=True):
             assert reading.estimated == row.get("estimated", False), (meter, row)
             for channel in (*CHANNELS, "E_import", "E_export", "E_net"):
-                assert getattr(reading, channel) == near(row[channel]), (meter, channel, row)
-
-
-def near(value: float | None) -> Any:
-    return None if value is None else pytest.approx(value, abs=2e-9)
+                assert near(getattr(reading, channel), row[channel], abs=2e-9), (meter, channel, reading, row)
 
 
 async def check_rollups(daemon: Daemon, site: Site, rows: dict[str, list[dict[str, Any]]]) -> None:
@@ -172,10 +169,8 @@ def name(role: str, setup: dict[str, tuple[str, bool]]) -> str:
 def same(found: dict[str, Any], wanted: dict[str, Any], where: Any) -> None:
     for name, value in wanted.items():
         assert name in found, (where, name)
-        if name.endswith("complete"):
-            assert found[name] == pytest.approx(value, abs=6e-5), (where, name)
-        else:
-            assert found[name] == pytest.approx(value, rel=1e-6, abs=1e-7), (where, name)
+        tolerance = {"abs": 6e-5} if name.endswith("complete") else {"rel": 1e-6, "abs": 1e-7}
+        assert near(found[name], value, **tolerance), (where, name, found[name], value)
     assert ("PF" in found, "expected" in found) == ("PF" in wanted, "expected" in wanted), where
 
 
@@ -234,17 +229,16 @@ async def check_net_load(daemon: Daemon, site: Site, rows: dict[str, list[dict[s
             value = wanted[point.time].get(name)
             assert (name in point.fields) == (value is not None), (point.time, name)
             if value is not None:
-                assert point.fields[name] == pytest.approx(value, rel=1e-9, abs=6e-5), (point.time, name)
+                assert near(point.fields[name], value, rel=1e-9, abs=6e-5), (point, name, value)
     return wanted
 
 
 async def check_energy(daemon: Daemon, site: Site, hours: dict[tuple[str, int], dict[str, float]]) -> None:
-    near = site.start - 2 * 86400, site.end + 2 * 86400
-    found = await energy_shown(daemon.readings, daemon.customer, *near)
+    found = await energy_shown(daemon.readings, daemon.customer, site.start - 2 * 86400, site.end + 2 * 86400)
     assert found.keys() == hours.keys()
     for key, fields in found.items():
         for name, value in hours[key].items():
-            assert fields.get(name, 0.0) == pytest.approx(value, abs=NEAR), (key, name)
+            assert near(fields.get(name, 0.0), value, abs=NEAR), (key, name, fields, value)
 
 
 async def check_charges(daemon: Daemon, site: Site, quarters: dict[int, Any]) -> None:
@@ -265,7 +259,7 @@ async def check_charges(daemon: Daemon, site: Site, quarters: dict[int, Any]) ->
         if role == "utility":
             for name, value in counts.get(time, {}).items():
                 shown = fields.get("register_seconds" if name == "seconds" else name, 0.0)
-                assert shown == pytest.approx(value, abs=NEAR), (time, name)
+                assert near(shown, value, abs=NEAR), (time, name, shown, value)
             assert ("register_seconds" in fields) == (time in counts), time
     highest = max((q["P_mean"] for q in quarters.values() if q.get("complete", 1.0) >= 0.5), default=0.0)
     for way in ("power", "registers"):

@@ -36,6 +36,7 @@ from tests.jobs.site import (
     shown,
     store_with,
 )
+from tests.near import all_near
 
 # Days around which the clock changes: New York 8 March and 1 November, Lord Howe 5 April and 4 October 2026.
 STARTS = {
@@ -183,7 +184,7 @@ def test_every_window_is_right(log: tuple[str, list[list[Reading]]]) -> None:
                 assert (got["P_min"], got["P_max"]) == (want["P_min"], want["P_max"])
                 assert got.get("PF") == pytest.approx(want["PF"]) if "PF" in want else "PF" not in got
             else:
-                assert {key: got.get(key) for key in want} == pytest.approx(want, rel=1e-12, abs=1e-12)
+                assert all_near({key: got.get(key) for key in want}, want, rel=1e-12, abs=1e-12), (got, want)
 
 
 @pytest.mark.parametrize(

@@ -11,37 +11,50 @@ import pytest
 
 from cenergyd import hookspecs
 from cenergyd.commands.new_plugin import HOOKS, files
+from tests import forking
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, timeout=180, check=False,
+    return forking.run(
+        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, timeout=180,
         env={**os.environ, **environment},
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("hook", ["derive", "job", "periodic", "alert_rules", "notify"])
-def test_a_new_plugin_passes_its_own_tests_and_is_found_when_installed(tmp_path: Path, hook: str) -> None:
-    made = run(tmp_path, "cenergyd", "plugins", "new", "my_plugin", "--hook", hook)
-    assert made.returncode == 0, made.stderr
-    folder = tmp_path / "my_plugin"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a new plugin for every hook, ``my_HOOK``."""
+    folder = tmp_path_factory.mktemp("plugins")
+    for hook in HOOKS:
+        done = run(folder, "cenergyd", "plugins", "new", f"my_{hook}", "--hook", hook)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_new_plugin_passes_its_own_tests(made: Path, hook: str) -> None:
+    folder = made / f"my_{hook}"
     assert (folder / ".github" / "workflows" / "test.yml").exists()
     tested = run(folder, "pytest", "-q", "-p", "no:cacheprovider")
     assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert " passed" in tested.stdout
     style = run(folder, "ruff", "check", "--config", str(ROOT / "pyproject.toml"), "--select", "E,F,W,UP,B", ".")
     assert style.returncode == 0, style.stdout
-    target = tmp_path / "installed"
-    pip = ("pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target), ".")
-    installed = run(folder, *pip)
+
+
+def test_new_plugins_are_found_when_they_are_installed(made: Path, tmp_path: Path) -> None:
+    pip = ("pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(tmp_path))
+    installed = run(made, *pip, *(f"./my_{hook}" for hook in HOOKS))
     assert installed.returncode == 0, installed.stderr
-    path = os.pathsep.join([str(target), str(ROOT)])
-    listed = run(tmp_path, "cenergyd", "plugins", PYTHONPATH=path)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    listed = run(made, "cenergyd", "plugins", PYTHONPATH=path)
     assert listed.returncode == 0, listed.stderr
-    assert f"cenergyd_{hook}" in next(line for line in listed.stdout.splitlines() if line.startswith("my_plugin"))
-    options = run(tmp_path, "cenergyd", "plugins", "--options", PYTHONPATH=path)
-    assert "#[plugin:my_plugin]" in options.stdout
+    options = run(made, "cenergyd", "plugins", "--options", PYTHONPATH=path)
+    for hook in HOOKS:
+        assert f"cenergyd_{hook}" in next(line for line in listed.stdout.splitlines() if line.startswith(f"my_{hook}"))
+        assert f"#[plugin:my_{hook}]" in options.stdout
 
 
 def test_there_is_one_for_every_hook() -> None:

@@ -69,20 +69,18 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
 @pytest.fixture
 def browser(chrome: webdriver.Chrome, daemon: RunningDaemon) -> Iterator[webdriver.Chrome]:
     """The shared browser, signed out, one empty tab, desktop size, light; afterwards its console must be clean."""
-    first = chrome.window_handles[0]
-    chrome.switch_to.window(first)
-    chrome.delete_all_cookies()
-    chrome.get("about:blank")
+    first = chrome.current_window_handle
     set_size(chrome, DESKTOP)
     set_theme(chrome, "light")
     complaints(chrome)
     yield chrome
-    for extra in chrome.window_handles[1:]:
-        chrome.switch_to.window(extra)
-        chrome.close()
+    for extra in chrome.window_handles:
+        if extra != first:
+            chrome.switch_to.window(extra)
+            chrome.close()
     chrome.switch_to.window(first)
-    chrome.get(f"{daemon.url}/sign-in")
-    chrome.delete_all_cookies()
+    chrome.get("about:blank")
+    chrome.execute_cdp_cmd("Network.clearBrowserCookies", {})
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import re
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from tests.browser.actions import Site, enter, fill, press, sign_in, text, until
+from tests.browser.actions import Site, enter, fill, paste_token, press, text, until
 from tests.browser.chrome import complaints
 from tests.browser.test_appearance import look
 from tests.daemon_process import RunningDaemon
@@ -21,7 +21,7 @@ def refused(complaint: str) -> bool:
 def test_the_printed_token_is_valid_once(browser: webdriver.Chrome, daemon: RunningDaemon) -> None:
     found = re.search(r"One-time sign-in token: (\S+)", daemon.log())
     assert found
-    sign_in(browser, daemon, found[1])
+    paste_token(browser, daemon, found[1])
     if "/access" in browser.current_url:  # no other test has made a permanent token yet
         assert "is used up" in text(browser, "#first")
         assert look(browser, "first-start") == []
@@ -52,7 +52,7 @@ def test_a_customer_sees_only_their_own(browser: webdriver.Chrome, daemon: Runni
     own = site.register(load="1", solar="2")
     neighbour = site.neighbour()
     other = neighbour.register(load="1", solar="2")
-    sign_in(browser, daemon, site.token(own))
+    paste_token(browser, daemon, site.token(own))
     assert browser.current_url == f"{daemon.url}/customers/{own}/power"
     assert "Customers" not in text(browser, "header.bar")
     assert complaints(browser) == []
@@ -78,7 +78,7 @@ def test_an_operator_creates_and_revokes_a_token(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
 ) -> None:
     own = site.register(load="1", solar="2")
-    sign_in(browser, daemon, operator_token)
+    paste_token(browser, daemon, operator_token)
     browser.get(f"{daemon.url}/customers/{own}/power")
     browser.find_element(By.CSS_SELECTOR, ".tabs").find_element(By.LINK_TEXT, "Access").click()
     until(browser, lambda: "Nobody can sign in as this customer yet." in text(browser, "main"))
@@ -87,12 +87,12 @@ def test_an_operator_creates_and_revokes_a_token(
     secret = until(browser, lambda: text(browser, ".secret"))
     assert look(browser, "token-made") == []
     browser.delete_all_cookies()
-    sign_in(browser, daemon, secret)
+    paste_token(browser, daemon, secret)
     assert browser.current_url == f"{daemon.url}/customers/{own}/power"
     assert browser.find_elements(By.LINK_TEXT, "Access") == []
     theirs = browser.get_cookies()
     browser.delete_all_cookies()
-    sign_in(browser, daemon, operator_token)
+    paste_token(browser, daemon, operator_token)
     browser.get(f"{daemon.url}/customers/{own}/access")
     browser.find_element(By.TAG_NAME, "summary").click()
     assert look(browser, "token-revoke") == []
@@ -109,7 +109,7 @@ def test_what_was_typed_outlives_the_session(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
 ) -> None:
     customer = site.register(load="1", solar="2")
-    sign_in(browser, daemon, operator_token)
+    paste_token(browser, daemon, operator_token)
     browser.get(f"{daemon.url}/customers/{customer}/settings")
     browser.delete_all_cookies()
     fill(browser, name="Typed for an hour")
@@ -133,13 +133,13 @@ def test_a_form_of_an_older_session_is_offered_again(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
 ) -> None:
     customer = site.register(load="1", solar="2")
-    sign_in(browser, daemon, operator_token)
+    paste_token(browser, daemon, operator_token)
     browser.get(f"{daemon.url}/customers/{customer}/settings")
     old = browser.current_window_handle
     browser.switch_to.new_window("tab")
     browser.get(daemon.url)
     browser.find_element(By.XPATH, "//button[normalize-space()='Sign out']").click()
-    sign_in(browser, daemon, operator_token)
+    paste_token(browser, daemon, operator_token)
     browser.switch_to.window(old)
     fill(browser, name="From the older tab")
     press(browser, "Save")
@@ -152,7 +152,7 @@ def test_a_session_that_ends_leaves_the_page_and_says_so(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
 ) -> None:
     customer = site.register(load="1", solar="2")
-    sign_in(browser, daemon, operator_token)
+    paste_token(browser, daemon, operator_token)
     browser.get(f"{daemon.url}/customers/{customer}/alerts")
     field = browser.find_element(By.ID, "net_load.threshold_kw")
     browser.execute_script("arguments[0].value = '77'", field)
@@ -169,7 +169,7 @@ def test_a_session_that_ends_leaves_the_page_and_says_so(
 def test_a_lost_connection_is_reported_and_its_return_too(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str
 ) -> None:
-    sign_in(browser, daemon, operator_token)
+    paste_token(browser, daemon, operator_token)
     browser.get(f"{daemon.url}/overview")
     offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
     browser.execute_cdp_cmd("Network.enable", {})

@@ -5,7 +5,6 @@ With CENERGYD_SCREENSHOTS=/some/folder each is saved there as a picture.
 
 from __future__ import annotations
 
-import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
@@ -15,10 +14,8 @@ from tests.browser.known_sites import States, called
 from tests.browser.test_appearance import picture
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_first_words_of_a_site_are_its_state(theme: str, browser: webdriver.Chrome, known_sites: States) -> None:
+def test_the_first_words_of_a_site_are_its_state(browser: webdriver.Chrome, known_sites: States) -> None:
     daemon, token, sites = known_sites
-    set_theme(browser, theme)
     sign_in(browser, daemon, token)
     faults: list[str] = []
     for name, (customer, words, _) in sites.items():
@@ -30,8 +27,11 @@ def test_the_first_words_of_a_site_are_its_state(theme: str, browser: webdriver.
             height = browser.execute_script("return arguments[0].getBoundingClientRect().top", first)
             assert height < 250, f"{name}: what is wrong is at the top of {size}"
             assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0], name
-            picture(browser, f"state-{name}-{theme}-{size[0]}")
-            faults += axe(browser, colours_only=theme == "dark")
+            for theme in ("light", "dark"):
+                set_theme(browser, theme)
+                picture(browser, f"state-{name}-{theme}-{size[0]}")
+                faults += axe(browser, colours_only=theme == "dark")
+            set_theme(browser, "light")
         set_size(browser, DESKTOP)
     assert faults == []
 

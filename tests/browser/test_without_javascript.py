@@ -9,7 +9,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.browser.actions import Site, fill, minutes, press, sign_in, text, tile, until, value
+from tests.browser.actions import Site, fill, minutes, paste_token, press, text, tile, until, value
 from tests.browser.chrome import open_chrome
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD
@@ -24,7 +24,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome
 
 
 def test_without_javascript(plain: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site) -> None:
-    sign_in(plain, daemon, operator_token)
+    paste_token(plain, daemon, operator_token)
     assert plain.find_elements(By.CSS_SELECTOR, "html.js") == []
     press(plain, "Add a customer")
     fill(plain, name="Plain", logger_serial_number=f"{site.serial}!", logger_password=PASSWORD, load="1")

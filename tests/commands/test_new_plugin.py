@@ -12,6 +12,7 @@ import pytest
 from cenergyd import hookspecs
 from cenergyd.commands.new_plugin import HOOKS, files
 from tests import forking
+from tests.plugins.installing import PYTEST_ALONE
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_new_plugin_passes_its_own_tests(made: Path, hook: str) -> None:
     folder = made / f"my_{hook}"
     assert (folder / ".github" / "workflows" / "test.yml").exists()
-    tested = run(folder, "pytest", "-q", "-p", "no:cacheprovider")
+    tested = run(folder, "pytest", "-q", "-p", "no:cacheprovider", **PYTEST_ALONE)
     assert tested.returncode == 0, tested.stdout + tested.stderr
     assert " passed" in tested.stdout
     style = run(folder, "ruff", "check", "--config", str(ROOT / "pyproject.toml"), "--select", "E,F,W,UP,B", ".")

@@ -51,9 +51,10 @@ def acknowledged(answer: tuple[int, bytes]) -> bool:
 def wait_for(condition: object, timeout: float = 120, what: str = "it") -> None:
     """Poll until a callable returns true. The time is for a busy machine, and for pauses of up to a minute after a store failed."""
     assert callable(condition)
-    end = time.monotonic() + timeout
+    end, pause = time.monotonic() + timeout, 0.02
     while time.monotonic() < end:
         if condition():
             return
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.2)  # each question takes CPU time of the daemon, too
     raise AssertionError(f"{what} did not happen within {timeout} s")

@@ -21,18 +21,22 @@ overrides, series, counts, seconds, jobs = json.loads(sys.stdin.read())
 
 async def main(reactor):
     stores = await open_stores(load_settings(Settings, None, overrides), reactor)
-    end, quiet = time.monotonic() + seconds, 0
+    end, quiet, pause = time.monotonic() + seconds, 0, 0.05
     while True:
         # First the queue: readings that are read before it may be older than its end.
         waiting = (await stores.customers.derivation_queue.summary()).customers
         if jobs:
             waiting += (await stores.customers.job_queue.summary()).customers
-        found = await stores.readings.read(series, 0, 1 << 40)
-        enough = all(len(found[name]) >= count for name, count in counts.items()) and not (counts and waiting)
+        late = time.monotonic() > end
+        enough = False
+        if late or not (counts and waiting):
+            found = await stores.readings.read(series, 0, 1 << 40)
+            enough = all(len(found[name]) >= count for name, count in counts.items())
         quiet = quiet + 1 if enough else 0
-        if quiet == (3 if jobs else 1) or time.monotonic() > end:
+        if late or quiet == (3 if jobs else 1):
             break
-        await task.deferLater(reactor, 0.1)
+        await task.deferLater(reactor, pause)
+        pause = 0.05 if enough else min(pause * 1.5, 0.4)
     await stores.close()
     print(json.dumps([found, waiting]))
 

@@ -26,6 +26,10 @@ def on_path_of_subprocesses(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
 
 
+# What plugins are installed beside these does not matter to them, and takes half of the time of such a run.
+PYTEST_ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+"""The environment of a pytest that runs plugins' own tests."""
+
 PAIRS = ("memory", "embedded", "production")
 """The stores that plugins' own tests run on: those of ``cenergyd.testing``, and both pairs of real ones."""
 

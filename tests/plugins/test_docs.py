@@ -23,7 +23,7 @@ from cenergyd.readings.model import Reading
 from tests import forking
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.jobs.messages.receiver import Receiver
-from tests.plugins.installing import PAIRS, store_urls
+from tests.plugins.installing import PAIRS, PYTEST_ALONE, store_urls
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 SERIAL = "001EC6001433"
@@ -114,11 +114,10 @@ def test_the_page_names_all_that_a_job_is_given() -> None:
         assert f"context.{member}" in page, f"docs/plugins.md does not say what context.{member} is"
 
 
-@pytest.fixture
-def installed(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's package, installed with pip into a folder of its own."""
-    source, target = tmp_path / "source", tmp_path / "installed"
-    source.mkdir()
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
     for name, text in blocks().items():
         (source / name).write_text(text)
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
@@ -214,11 +213,12 @@ def test_the_pages_own_tests_pass(installed: Path, tmp_path: Path, pair: str, re
     tests.mkdir()
     (tests / "test_examples.py").write_text(blocks()["test_examples.py"])
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:twisted", "-p", "no:cacheprovider", "."],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
         cwd=tests, capture_output=True, text=True, timeout=120, check=False,
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(installed), str(PAGE.parents[1])]),
+            **PYTEST_ALONE,
             **store_urls(pair, request),
         },
     )  # fmt: skip

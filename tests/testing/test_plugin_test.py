@@ -20,7 +20,7 @@ from cenergyd.plugins import load
 from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.runtime.isolation import PluginFailed
 from cenergyd.testing import NOON, PluginTest, aligned, make_customer, make_readings, simulate_day
-from tests.plugins.installing import store_urls
+from tests.plugins.installing import PYTEST_ALONE, store_urls
 
 NOTE = Notification("n1", "c1", "k", "Subject", "Text.\n", {})
 
@@ -160,8 +160,8 @@ def test_a_daemon(running_daemon, simulated_day):
 def test_io_is_waited_for(tmp_path: Path) -> None:
     (tmp_path / "test_io.py").write_text(WITH_IO)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:twisted", "-p", "no:cacheprovider", "."],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
+        env={**os.environ, **PYTEST_ALONE}, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 
@@ -11,6 +12,7 @@ from cenergyd.commands.common import SettingsGroup
 from cenergyd.errors import CenergydError, ConfigError, InvalidField
 
 _FAILED, _USAGE = 1, 2
+_YOUNG_OBJECTS = 20_000
 COMMANDS = (
     "run", "check", "migrate", "plugins", "customers", "doctor", "backfill", "readings", "simulate", "replay", "reread", "token",
     "conformance",
@@ -41,6 +43,9 @@ def cenergyd() -> None:
 
 def main() -> None:
     """Run the command line. Exit code 2: wrong usage or settings; 1: the work failed; 130: interrupted. One line on stderr says why."""
+    # Garbage is collected after this many new objects. After each 700, Python's default, collecting was a tenth of the daemon's start, which
+    # imports 1,300 modules, and 4 % of the CPU time under uploads: hundreds in progress are thousands of young objects and hardly any garbage.
+    gc.set_threshold(_YOUNG_OBJECTS)
     try:
         code = cenergyd.main(prog_name="cenergyd", standalone_mode=False)
     except click.ClickException as error:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-_YOUNG_OBJECTS = 20_000
 _SWITCH_SECONDS = 0.001
 """Python's default is 0.005."""
 
@@ -122,9 +121,6 @@ class _Runner:
         # Everything loaded by now stays in memory. Without this every full collection scans it again: pauses of 0.1 s in a backlog.
         gc.collect()
         gc.freeze()
-        # Hundreds of uploads in progress are thousands of young objects and hardly any garbage: collecting after each 700, Python's
-        # default, was 4 % of the CPU in a profile.
-        gc.set_threshold(_YOUNG_OBJECTS)
         # A thread that computes holds the GIL for this long after the reactor has asked for it, and one response needs it several times.
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._watch.start()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from functools import lru_cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 
 import attrs
 from twisted.logger import Logger
@@ -274,8 +275,14 @@ def _hooks_of(manager: LoadedPlugins, plugin: object) -> tuple[str, ...]:
 
 
 def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else ""
+    return _name_and_version(point.dist)[0] if point.dist else ""
 
 
 def _version(point: EntryPoint) -> str:
-    return point.dist.version if point.dist else ""
+    return _name_and_version(point.dist)[1] if point.dist else ""
+
+
+@lru_cache(maxsize=100)
+def _name_and_version(distribution: Distribution) -> tuple[str, str]:
+    """Each of the two is read from a file whenever it is asked for, and most plugins are of one distribution."""
+    return distribution.name, distribution.version

@@ -234,7 +234,7 @@ class Daemon(OrderedServices):
     @property
     def api_document(self) -> dict[str, object]:
         """The OpenAPI document of its API."""
-        return self.web.api.document
+        return self.web.api.document()
 
     async def start(self) -> None:
         """Listen, then open the stores; returns once uploads can be taken, or the stores turn out to be down.

@@ -45,7 +45,7 @@ BACKLOG = 1024
 A burst of a few hundred overflows Twisted's default of 50, and a logger that connects then waits seconds for its retransmission.
 """
 MAX_WAITING_PAGES = 100
-"""Pages that may wait until their templates are compiled, once after the start; further ones are refused as overload."""
+"""Requests that may wait until templates are compiled or the OpenAPI document is made, once after the start; further ones are refused."""
 _POLL_SECONDS = 0.05
 log = Logger()
 
@@ -91,7 +91,7 @@ class WebServer(Service):
         self._store_infos = store_infos
         self.context = context = self._context(stores, outbox, feed, on_change)
         self.operations = Operations(checks, metrics, reactor)
-        self.api = Api(context)
+        self.api = Api(context, in_thread=self._page_pool.run)
         self.site = self._site(context)
 
     def _context(self, stores: Stores, outbox: Outbox, feed: ReadingFeed, on_change: OnChange) -> Context:

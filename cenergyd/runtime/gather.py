@@ -1,14 +1,19 @@
-"""Runs many small asynchronous calls, a few at a time."""
+"""Runs asynchronous calls at the same time: many small ones a few at a time, or a few of different kinds."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast, overload
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+Work: TypeAlias = Coroutine[Deferred[Any], Any, T]
 
 
 async def gather_limited(work: Sequence[Coroutine[Deferred[object], object, T]], at_once: int) -> list[T]:
@@ -30,3 +35,12 @@ async def gather_limited(work: Sequence[Coroutine[Deferred[object], object, T]],
                 item.close()
             raise
     return results
+
+
+@overload
+async def concurrently(first: Work[A], second: Work[B], /) -> tuple[A, B]: ...
+@overload
+async def concurrently(first: Work[A], second: Work[B], third: Work[C], fourth: Work[D], /) -> tuple[A, B, C, D]: ...
+async def concurrently(*work: Work[Any]) -> tuple[Any, ...]:
+    """Run a few coroutines at the same time and return their results; raises as :func:`gather_limited`."""
+    return tuple(await gather_limited(work, len(work)))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -49,21 +49,17 @@ class SqliteDocumentStore:
 
     async def get_many(self, kind: str, keys: Sequence[str]) -> dict[str, Document]:
         """The documents that exist among these keys."""
-
-        def work(db: sqlite3.Connection) -> dict[str, Document]:
-            found: dict[str, Document] = {}
-            for start in range(0, len(keys), _KEYS_AT_ONCE):
-                some = keys[start : start + _KEYS_AT_ONCE]
-                marks = ",".join("?" * len(some))
-                sql = f"SELECT {_COLUMNS} FROM document WHERE kind = ? AND key IN ({marks})"
-                found.update((row[1], _document(row)) for row in db.execute(sql, (kind, *some)))
-            return found
-
-        return await self._database.read(work)
+        return (await self.get_kinds({kind: keys}))[kind]
 
     async def get_kinds(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Document]]:
         """The documents that exist among these keys of several kinds."""
-        return {kind: await self.get_many(kind, keys) if keys else {} for kind, keys in wanted.items()}
+        if not any(wanted.values()):
+            return {kind: {} for kind in wanted}
+
+        def work(db: sqlite3.Connection) -> dict[str, dict[str, Document]]:
+            return {kind: dict(_among(db, kind, keys)) for kind, keys in wanted.items()}
+
+        return await self._database.read(work)
 
     async def put(
         self,
@@ -146,6 +142,15 @@ class SqliteDocumentStore:
         """Delete those that are due."""
         sql = "DELETE FROM document WHERE kind = ? AND due < ?"
         return await self._database.write(lambda db: db.execute(sql, (kind, due_before)).rowcount)
+
+
+def _among(db: sqlite3.Connection, kind: str, keys: Sequence[str]) -> Iterator[tuple[str, Document]]:
+    """The documents that exist among these keys, with their keys."""
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        some = keys[start : start + _KEYS_AT_ONCE]
+        sql = f"SELECT {_COLUMNS} FROM document WHERE kind = ? AND key IN ({','.join('?' * len(some))})"
+        for row in db.execute(sql, (kind, *some)):
+            yield row[1], _document(row)
 
 
 def _document(row: Sequence[Any]) -> Document:

@@ -16,13 +16,15 @@ from cenergyd.customers.ownership import owned_since
 from cenergyd.derivation.status import results_of
 from cenergyd.documents.json_types import JsonObject
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, REJECTED
-from cenergyd.documents.loggers import logger_of, loggers_of, up_to_date
+from cenergyd.documents.loggers import logger_of, up_to_date, uploads_in, with_uploads
 from cenergyd.documents.meters import meters_of_logger
 from cenergyd.documents.store import Document
 from cenergyd.errors import NotFound
-from cenergyd.jobs.site_state.gather import series_of_roles, site_states
+from cenergyd.jobs.site_state.gather import SiteDocuments, documents_of, series_of_roles, site_states
 from cenergyd.jobs.site_state.model import SiteState
 from cenergyd.readings.model import CHANNELS, Reading
+from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.gather import concurrently
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.api import openapi
 from cenergyd.web.api.customers import SettingsProblem
@@ -199,22 +201,25 @@ class StatusReader:
 
     async def read(self, customers: Sequence[Customer], now: int) -> list[ReadStatus]:
         """The same, with what it is made of."""
-        serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
-        loggers = await loggers_of(self._context.documents, serials)
+        documents, readings = self._context.documents, self._context.readings
         shown = [source.series for customer in customers for source in role_sources(customer)]
         series = list(dict.fromkeys([*shown, *series_of_roles(customers)]))
-        last = await self._context.readings.last(series) if series else {}
-        results = await results_of(customers, self._context.documents)
-        states = await site_states(customers, self._context.documents, now, last, self._context.readings)
+        stored, last = await concurrently(documents_of(customers, documents), _last(readings, series))
+        results = await results_of(customers, documents)
+        states = await site_states(customers, documents, now, last, readings, stored=stored)
         return [
-            ReadStatus(self._entry(customer, loggers, last, results.get(customer.id), state, now=now), state, last)
+            ReadStatus(
+                self._entry(customer, _logger_of(customer, stored), last, results.get(customer.id), state, now=now),
+                state,
+                last,
+            )
             for customer, state in zip(customers, states, strict=True)
         ]
 
     def _entry(
         self,
         customer: Customer,
-        loggers: Mapping[str, Document],
+        logger: Document | None,
         last: Mapping[str, Reading],
         result: Mapping[str, Any] | None,
         state: SiteState,
@@ -229,7 +234,7 @@ class StatusReader:
             state=SiteStateJson.of(state, customer.time_zone, now),
             missing_role=customer.missing_role,
             problems=SettingsProblem.all_of(customer),
-            logger=LoggerJson.of_customer(customer, loggers.get(serial), last) if serial else None,
+            logger=LoggerJson.of_customer(customer, logger, last) if serial else None,
             derivation=derivation_state(customer, last, result),
         )
 
@@ -323,6 +328,16 @@ class LoggersApi:
             Route("GET", f"{one}/logger", self.read_own, "signed_in", _READ_OWN),
             Route("GET", f"{one}/status", self.status, "signed_in", _STATUS),
         )
+
+
+async def _last(readings: ReadingStore, series: Sequence[str]) -> dict[str, Reading]:
+    return await readings.last(series) if series else {}
+
+
+def _logger_of(customer: Customer, stored: SiteDocuments) -> Document | None:
+    """The document of a customer's logger, with the regular uploads since."""
+    logger = stored.loggers.get(customer.logger_serial_number)
+    return with_uploads(logger, uploads_in(stored.sites.get(customer.id))) if logger is not None else None
 
 
 def _seen(serial: str, document: Document | None) -> JsonObject:

@@ -20,6 +20,7 @@ from cenergyd.jobs.energy.self_consumption import shares_of
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.jobs.site_state.issue_text import duration
 from cenergyd.readings.corrections import LATEST
+from cenergyd.runtime.gather import concurrently
 from cenergyd.web.api.app import BASE
 from cenergyd.web.api.loggers import StatusReader
 from cenergyd.web.api.readings import MAX_TIME, latest_of
@@ -86,11 +87,14 @@ class PowerPages:
         customer = await self._context.customer(customer_id)
         zone = zone_or_utc(customer.time_zone)
         span, original = chosen_span(call, zone), bool(call.query_integer("original", 0, 1))
-        ((status, state, last),) = await self._reader.read([customer], call.now)
+        ((status, state, last),), energy, alerts, corrected = await concurrently(
+            self._reader.read([customer], call.now),
+            self._energy(customer, call.now),
+            alerts_for(self._context.documents, customer.id),
+            self._corrected(customer),
+        )
         latest = latest_of(customer, role_sources(customer), without_foreign(customer, last), call.now)
-        energy = await self._energy(customer, call.now)
         shown = alerts_of_state(customer, state)
-        alerts = await alerts_for(self._context.documents, customer.id)
         active = [view for view in alerts if view.state.active and (view.kind, view.series) not in shown]
         values = {
             "here": call.request.uri.decode("latin-1"),
@@ -114,7 +118,7 @@ class PowerPages:
             "table_link": self._link(span, original, table=True),
             "original": original,
             "other_link": self._link(span, not original),
-            "corrected": await self._corrected(customer),
+            "corrected": corrected,
             "api": f"{BASE}/customers/{quote(customer.id, safe='')}",
             "csv_query": urlencode({"start": span.start, "end": span.end, **_asked(original)}),
         }

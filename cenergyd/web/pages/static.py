@@ -30,7 +30,6 @@ class StaticFile:
     """One file in memory."""
 
     content: bytes = attrs.field(repr=False)
-    zipped: bytes = attrs.field(repr=False)
     media_type: str
     version: str
     """The beginning of its hash."""
@@ -46,6 +45,7 @@ class StaticFiles(Resource):
         self._clients = clients
         self._hsts = hsts_seconds
         self._files = _load(resources.files("cenergyd.web") / "static")
+        self._zipped: dict[str, bytes] = {}
 
     def url(self, name: str) -> str:
         """The address of a file; it changes with the content. Raises KeyError if there is none."""
@@ -71,7 +71,9 @@ class StaticFiles(Resource):
             return b""
         if b"gzip" in (request.getHeader(b"accept-encoding") or b""):
             request.setHeader(b"Content-Encoding", b"gzip")
-            return file.zipped
+            if name not in self._zipped:
+                self._zipped[name] = gzip.compress(file.content, mtime=0)
+            return self._zipped[name]
         return file.content
 
 
@@ -83,5 +85,5 @@ def _load(folder: Traversable, prefix: str = "") -> dict[str, StaticFile]:
         elif (media_type := _TYPES.get("." + item.name.rsplit(".", 1)[-1])) is not None:
             content = item.read_bytes()
             version = hashlib.sha256(content).hexdigest()[:16]
-            found[prefix + item.name] = StaticFile(content, gzip.compress(content, mtime=0), media_type, version)
+            found[prefix + item.name] = StaticFile(content, media_type, version)
     return found

@@ -103,8 +103,12 @@ REFUSED: Counter[str] = Counter()
 """Number of 503 responses so far, after which uploads were sent again."""
 
 
-async def send_evenly(port: int, sessions: Sequence[Sequence[bytes]], seconds: float) -> list[float]:
+async def send_evenly(
+    port: int, sessions: Sequence[Sequence[bytes]], seconds: float, *, reconnect: bool = False
+) -> list[float]:
     """Start sessions evenly spread over some seconds, each with its own connection, as loggers do.
+
+    :param reconnect: each upload has a connection of its own.
 
     Returns the time of each response, s, including 503 responses, after which the upload is sent again. Exits if an upload is refused.
     """
@@ -113,7 +117,7 @@ async def send_evenly(port: int, sessions: Sequence[Sequence[bytes]], seconds: f
 
     async def one(position: int, requests: Sequence[bytes]) -> None:
         await asyncio.sleep(began + seconds * position / len(sessions) - time.monotonic())
-        await _session(port, requests, took)
+        await _session(port, requests, took, reconnect=reconnect)
 
     await asyncio.gather(*(one(position, requests) for position, requests in enumerate(sessions)))
     return took
@@ -132,7 +136,7 @@ async def send_at_once(port: int, sessions: Iterable[Sequence[bytes]], connectio
     return took
 
 
-async def _session(port: int, requests: Sequence[bytes], took: list[float]) -> None:
+async def _session(port: int, requests: Sequence[bytes], took: list[float], *, reconnect: bool = False) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     closing = False
     for each in requests:
@@ -148,6 +152,7 @@ async def _session(port: int, requests: Sequence[bytes], took: list[float]) -> N
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         if b" 200 " not in status or b"SUCCESS" not in text:
             raise SystemExit(f"an upload was not acknowledged: {status!r} {text[:80]!r}")
+        closing = closing or reconnect
         if closing:
             writer.close()
     writer.close()

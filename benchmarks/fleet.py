@@ -10,7 +10,7 @@ out: before each, the daemons' clock is set forward to its end (:mod:`benchmarks
 uploaded, and a logger's uploads are 15 minutes apart, as in reality. The peer is the design to replace: Flask, one write an upload, a task that loops over all
 customers and rolls up by InfluxQL, in its favour once a quarter and not each minute.
 
-    python benchmarks/fleet.py [--sites 400] [--quarters 4] [--seconds 20] [--daemons 1] [--stores servers|influx|embedded]
+    python benchmarks/fleet.py [--sites 400] [--quarters 4] [--seconds 20] [--daemons 1] [--reconnect] [--stores servers|influx|embedded]
         [--old CHECKOUT] [--no-peer] [--count] [--customers N] [--burst] [--backlog DAYS] [--limit SECONDS] [--set KEY=VALUE]
 
 The quarter that begins an hour closes the one before, whose results are then written: it costs more than the others. So whole hours are
@@ -54,6 +54,9 @@ NOT_COUNTED = 2
 """Quarters before those that are measured: with the second upload the interval of a logger is known, and an hour is closed."""
 AFTER_QUARTER = 30
 """Seconds from the end of a quarter to the first upload of its readings."""
+WARM_UP_ROUNDS = 6
+"""Times that the first quarter is sent before it begins, for each daemon but the first, so that nearly every daemon knows every logger: the first
+upload of a logger to a daemon costs a hash of its password and look-ups of its customer and columns, once in months."""
 STEP_SECONDS = 2.5
 """Seconds until the daemons notice that their clock was set forward; they look once a second."""
 
@@ -71,6 +74,7 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=20, help="over which a quarter's uploads are spread")
     parser.add_argument("--daemons", type=int, default=1)
+    parser.add_argument("--reconnect", action="store_true", help="a connection for each upload, not for each session")
     parser.add_argument("--stores", choices=["servers", "influx", "embedded"], default="servers")
     parser.add_argument("--old", type=Path, help="another checkout")
     parser.add_argument("--no-peer", action="store_true")
@@ -100,6 +104,8 @@ def main() -> None:
             sessions = [session(site, since) for site in range(arguments.sites)]
             probes = [session(site, since) for site in range(arguments.sites, arguments.sites + PROBES // len(METERS))]
             for side in sides:
+                if quarter == 0 and side.helper is not None:
+                    warm_up(side, sessions, arguments, since)
                 run_quarter(side, sessions, probes if arguments.burst else [], arguments, since)
                 if quarter >= NOT_COUNTED:
                     tell_quarter(side, quarter - NOT_COUNTED + 1, since, arguments)
@@ -128,6 +134,15 @@ def check_installed(*modules: str) -> None:
         raise SystemExit(f"the peer needs: pip install {' '.join(missing)}  (or leave it out: --no-peer)")
 
 
+def warm_up(side: Side, sessions: Sequence[Sequence[bytes]], arguments: argparse.Namespace, since: int) -> None:
+    """Send the same uploads several times, so that several daemons have had each."""
+    assert side.clock is not None
+    side.clock.set(since + QUARTER + AFTER_QUARTER)
+    time.sleep(STEP_SECONDS)
+    for _ in range(WARM_UP_ROUNDS * (arguments.daemons - 1)):
+        asyncio.run(send_at_once(side.port, sessions))
+
+
 def run_quarter(
     side: Side,
     sessions: Sequence[Sequence[bytes]],
@@ -144,7 +159,7 @@ def run_quarter(
         asyncio.run(send_at_once(side.port, sessions))
         took = asyncio.run(send_evenly(side.port, probes, arguments.seconds))
     else:
-        took = asyncio.run(send_evenly(side.port, sessions, arguments.seconds))
+        took = asyncio.run(send_evenly(side.port, sessions, arguments.seconds, reconnect=arguments.reconnect))
     if side.tasks is not None:
         exchange(side.tasks, f"{since} {since + QUARTER}")
     else:

@@ -68,6 +68,13 @@ class DerivationQueue(PendingQueue, Protocol):
         """The work that is under a claim of :meth:`mark_claimed`, of at most ``limit`` customers, oldest first."""
         ...
 
+    async def join_pending(self, works: Sequence[PendingWork]) -> None:
+        """Move the pending ranges of customers to their working ranges, because others have marked them since they were claimed.
+
+        Nothing is changed where the claim was lost.
+        """
+        ...
+
     async def hand_over(
         self, works: Sequence[PendingWork], ranges: Sequence[TimeRange], results: Sequence[str] = ()
     ) -> list[bool]:
@@ -94,8 +101,10 @@ class DerivationQueue(PendingQueue, Protocol):
         """
         ...
 
-    async def finish_with_results(self, works: Sequence[PendingWork], results: Sequence[str]) -> list[bool]:
-        """As :meth:`finish`, for work whose jobs have run as well; in the same write store the results, as :meth:`hand_over` does.
+    async def finish_with_results(
+        self, works: Sequence[PendingWork], ranges: Sequence[TimeRange], results: Sequence[str]
+    ) -> list[bool]:
+        """As :meth:`finish`, for work whose jobs have run as well over its range; in the same write store the results, as :meth:`hand_over` does.
 
         False, and nothing is changed, also if the job queue has received work of the customer meanwhile: then the jobs must run again.
         """

@@ -78,6 +78,14 @@ class MeterSetup:
         return [f"{serial}_{meter}" for meter in meter_ids(self.meter_of(role))] if serial else []
 
 
+class EndedClaim(NamedTuple):
+    """A claim on the derivation that has ended."""
+
+    claim: str
+    start: int
+    """The earliest time of readings that may have changed under it, UTC seconds."""
+
+
 class RecentClaims(NamedTuple):
     """The latest claims on a customer's ranges. As long as they are the same, no other daemon or command has changed the customer's readings:
     whoever changes readings also marks them, and the mark is either still pending or was claimed later."""
@@ -92,6 +100,9 @@ class RecentClaims(NamedTuple):
     """Whether readings are pending for derivation that are under no claim."""
     jobs_idle: bool
     """Whether no jobs are pending or claimed."""
+    ended: tuple[EndedClaim, ...] = ()
+    """The last claims on the derivation that have ended, the newest last. All that changed since one of them is what the later ones say,
+    and what is marked. Empty if the store does not keep them."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

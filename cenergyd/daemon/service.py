@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -116,6 +116,8 @@ class Daemon(OrderedServices):
             plugins=self.plugins,
             readings=self.stores.cached_readings,
             claimed=self.stores.recent.claimed,
+            marked_by_others=self._marked_by_others,
+            left_to_others=self._left_to_others,
             documents=self.documents,
             derivation_queue=self.customers.derivation_queue,
             job_queue=self.customers.job_queue,
@@ -210,6 +212,16 @@ class Daemon(OrderedServices):
         """Readings of a customer were stored or computed."""
         self.feed.publish(customer_id)
         self.site_states.site_changed(customer_id)
+
+    def _marked_by_others(self, customer_id: str) -> None:
+        """This daemon derives what may have been uploaded to another one, which leaves the site's state to it."""
+        self.site_states.site_changed(customer_id)
+
+    def _left_to_others(self, customer_ids: Iterable[str]) -> None:
+        """Another daemon derives what was uploaded to this one."""
+        for customer_id in customer_ids:
+            self.site_states.evaluated_elsewhere(customer_id)
+            self.uploads.activity.regular.evaluated_elsewhere(customer_id)
 
     def _jobs_finished(self, customer_id: str) -> None:
         """Rollups, energy and everything else of a customer's new readings are stored."""

@@ -1,13 +1,14 @@
 """Marks readings uploaded to this daemon and claims them for its derivation in the same write.
 
 So most customers are marked and claimed by one write. Further readings of the same customer before the next pass are joined with the claimed
-range. The claim is in the store like any other: if this daemon dies, it expires and another daemon derives the customer.
+range, also those that other daemons have only marked, because the customer was claimed: the logs of a session may go to several daemons. The claim
+is in the store like any other: if this daemon dies, it expires and another daemon derives the customer.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
 
 import attrs
@@ -37,9 +38,18 @@ class ClaimedMarks:
     """Marks readings for the derivation of this daemon; see the module's docstring.
 
     :param ttl: seconds until a claim expires.
+    :param left_to_others: called with the ids of customers that were marked, but not claimed, because another claim was on them: who derives
+        them will find the marks.
     """
 
-    def __init__(self, queue: DerivationQueue, clock: Clock, ttl: int) -> None:
+    def __init__(
+        self,
+        queue: DerivationQueue,
+        clock: Clock,
+        ttl: int,
+        left_to_others: Callable[[Iterable[str]], None] = lambda customer_ids: None,
+    ) -> None:
+        self._left_to_others = left_to_others
         self._queue = queue
         self._clock = clock
         self._ttl = ttl
@@ -67,13 +77,34 @@ class ClaimedMarks:
             if len(self._works) >= limit:
                 break
             await each.writes.ended()
-            works = await self._queue.claimed(each.claim, len(each.customers))
+            works = await self._claimed(each)
             self._rounds.remove(each)
             self._works.extend((work, each.began) for work in works)
+            if others := each.customers.difference(work.customer.id for work in works):
+                self._left_to_others(others)
         return [self._works.popleft() for _ in range(min(limit, len(self._works)))]
+
+    async def _claimed(self, ended: _MarkRound) -> list[PendingWork]:
+        """The works of a round, with what others have marked since."""
+        works = await self._queue.claimed(ended.claim, len(ended.customers))
+        marked = [work for work in works if work.customer.pending_start is not None]
+        if not marked:
+            return works
+        await self._queue.join_pending(marked)
+        joined = {work.customer.id for work in marked}
+        works = await self._queue.claimed(ended.claim, len(ended.customers))
+        return [_with_others_marks(work) if work.customer.id in joined else work for work in works]
 
     def _current(self) -> _MarkRound:
         if not self._joins or len(self._rounds[-1].customers) >= MAX_CUSTOMERS:
             self._rounds.append(_MarkRound(self._clock.seconds()))
             self._joins = True
         return self._rounds[-1]
+
+
+def _with_others_marks(work: PendingWork) -> PendingWork:
+    """Work whose marks may be anybody's: then it is not said which claim ended last, as for work claimed from the queue."""
+    claims = work.customer.claims
+    if claims is None:
+        return work
+    return work._replace(customer=attrs.evolve(work.customer, claims=claims._replace(derivation=None)))

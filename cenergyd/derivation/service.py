@@ -6,7 +6,7 @@ written together), backlogs (long ranges, chunk by chunk, a few at a time), and 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from math import ceil
 from typing import cast
 from uuid import uuid4
@@ -16,13 +16,14 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from cenergyd.customers.claims import DerivationQueue, PendingQueue
-from cenergyd.customers.model import Customer, PendingWork
+from cenergyd.customers.model import PendingWork
 from cenergyd.derivation.backlog import Backlogs
 from cenergyd.derivation.batch import BatchDeriver
 from cenergyd.derivation.claimed_marks import ClaimedMarks
 from cenergyd.derivation.committer import Committer, DerivationStatus, FollowingJobs, ignore_customer
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.late_plugins import LatePlugins
+from cenergyd.derivation.plan import reach
 from cenergyd.derivation.sum_deriver import SumDeriver
 from cenergyd.derivation.task_runner import RETRY_SECONDS, TaskRunner
 from cenergyd.documents.store import DocumentStore
@@ -53,7 +54,9 @@ class DerivationService(Service):
     """Derives pending customers every ``interval_seconds``. All its durable state is in the stores.
 
     :param clock: the reactor, or a Clock whose time is UTC seconds.
-    :param claimed: called with each customer that is claimed and the claim, before its readings are read.
+    :param claimed: called with all work that is claimed, before its readings are read, and the earliest time that it may change.
+    :param marked_by_others: called with the id of each claimed customer whose new readings others may have received and marked.
+    :param left_to_others: called with the ids of customers for whom readings were uploaded to this daemon that another claim's holder derives.
     :param derived: called with the id of each customer whose computed readings have changed.
     :param plugins: with the ``cenergyd_derive`` implementations.
     :param jobs: this daemon's jobs, which take over derived ranges; None: all ranges go to the job queue.
@@ -72,21 +75,26 @@ class DerivationService(Service):
         documents: DocumentStore,
         derivation_queue: DerivationQueue,
         job_queue: PendingQueue,
-        claimed: Callable[[Customer, str], None] = lambda customer, claim: None,
+        claimed: Callable[[PendingWork, int], None] = lambda work, start: None,
+        marked_by_others: Callable[[str], None] = ignore_customer,
+        left_to_others: Callable[[Iterable[str]], None] = lambda customer_ids: None,
         derived: Callable[[str], None] = ignore_customer,
         jobs: FollowingJobs | None = None,
     ) -> None:
         self.status = DerivationStatus()
         self._clock = clock
         self._queue = derivation_queue
-        self._claimed_customer = claimed
+        self._work_claimed = claimed
+        self._marked_by_others = marked_by_others
+        self._tolerance = settings.tolerance_seconds
         self._ttl = max(CLAIM_SECONDS, ceil(1.5 * settings.plugin_timeout_seconds))
         self._runner = TaskRunner(derivation_queue, clock, self.status)
         committer = Committer(
             readings=readings, queue=derivation_queue, job_queue=job_queue, clock=clock, ttl=self._ttl,
             tolerance=settings.tolerance_seconds, retry_seconds=RETRY_SECONDS, status=self.status, derived=derived, jobs=jobs,
         )  # fmt: skip
-        self.marks = ClaimedMarks(derivation_queue, clock, self._ttl)
+        self._has_failed = committer.has_failed
+        self.marks = ClaimedMarks(derivation_queue, clock, self._ttl, left_to_others)
         """Marks the readings uploaded to this daemon."""
         # Waiting ranges must be derived, or their claims renewed, before the claims expire.
         self._claims_marks = settings.interval_seconds + MAX_REST_SECONDS < self._ttl
@@ -175,7 +183,10 @@ class DerivationService(Service):
         except Exception:
             log.failure("pending customers cannot be claimed")
         for work, _ in works:
-            self._claimed_customer(work.customer, work.claim)
+            self._work_claimed(work, reach(work.customer, work.start, work.end, self._tolerance).start)
+            claims = work.customer.claims
+            if (claims is None or claims.derivation is None) and not self._has_failed(work):
+                self._marked_by_others(work.customer.id)
         return works
 
     async def _release_after(self, work: Awaitable[None]) -> None:

@@ -217,8 +217,9 @@ class LoggerActivity(PeriodicService):
             meters = await meters_of_logger(self._documents, serial, old)
             before = old.body if old else {}
             body = merged_logger(before, {key: meter.body for key, meter in meters.items()}, record)
-            # The first upload since the start could not be compared with the document before.
-            may_hold = serial not in always and not self.regular.knows(serial) and record.is_current
+            # The first upload since the start could not be compared with the document before, and others may have received some meanwhile.
+            is_compared = self.regular.knows(serial) and not self.regular.is_late(serial, record)
+            may_hold = serial not in always and not is_compared and record.is_current
             self.regular.remember(serial, body)
             if may_hold and self.regular.knows(serial) and without_times(before) == without_times(body):
                 self.regular.hold(serial, record, self._clock.seconds())

@@ -75,6 +75,8 @@ class RegularUploads:
         self._held: dict[str, _Held] = {}
         self._of_customer: dict[str, str] = {}
         """Customer id -> serial number of the logger whose uploads are held."""
+        self._evaluated_elsewhere: set[str] = set()
+        """Customers whose sites another daemon evaluates after their last uploads."""
 
     def knows(self, serial: str) -> bool:
         """Whether uploads of the logger can be compared with its document."""
@@ -104,6 +106,13 @@ class RegularUploads:
         return self._is_usual_interval(known, record.first_upload) and all(
             _is_regular_of_meter(known.meters.get(series), meter) for series, meter in record.meters.items()
         )
+
+    def is_late(self, serial: str, record: ActivityRecord) -> bool:
+        """Whether the time since the logger's last upload to this daemon is long, because others may have received uploads meanwhile."""
+        known, uploaded = self._known.get(serial), record.first_upload
+        if known is None or uploaded is None:
+            return False
+        return uploaded // _DAY != known.day or is_longer(uploaded - known.last_upload, known.longest)
 
     @staticmethod
     def _is_usual_interval(known: _KnownUploads, uploaded: int | None) -> bool:
@@ -139,6 +148,7 @@ class RegularUploads:
             return None
         if self._of_customer.get(held.record.customer) == serial:
             del self._of_customer[held.record.customer]
+        self._evaluated_elsewhere.discard(held.record.customer)
         return held.record
 
     def overdue(self, now: float, *, everything: bool = False) -> list[str]:
@@ -146,8 +156,16 @@ class RegularUploads:
         return [
             serial
             for serial, held in self._held.items()
-            if everything or held.is_different or not 0 <= now - held.since < LONGEST_HELD
+            if everything
+            or held.is_different
+            or held.record.customer in self._evaluated_elsewhere
+            or not 0 <= now - held.since < LONGEST_HELD
         ]
+
+    def evaluated_elsewhere(self, customer_id: str) -> None:
+        """Another daemon evaluates a customer's site after the last uploads: write them into the logger's document soon."""
+        if len(self._evaluated_elsewhere) < self._max:
+            self._evaluated_elsewhere.add(customer_id)
 
     def compare(self, serial: str, body: ReadOnlyJson) -> None:
         """Compare a logger's held uploads with its document as it is stored now; call this before :meth:`unsaved`.

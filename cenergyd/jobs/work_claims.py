@@ -54,7 +54,7 @@ class ClaimEnder:
     def __init__(self, derivation: DerivationQueue, jobs: PendingQueue, clock: Timers) -> None:
         self.derived: Batcher[DerivedWork, bool] = Batcher(
             lambda ended: derivation.finish_with_results(
-                [each.work for each in ended], [each.result for each in ended]
+                [each.work for each in ended], [each.time_range for each in ended], [each.result for each in ended]
             ),
             clock,
         )

@@ -8,7 +8,8 @@ outcome is unknown, the series that it touches are removed from the cache. :clas
 Other daemons and commands write too. They mark what they write in the customer's document before they acknowledge it, and a mark is derived
 under a claim. So at each claim on a customer :meth:`RecentReadings.claimed` compares the claims that ended last
 (:class:`~cenergyd.customers.model.RecentClaims`): if these are the ones that this daemon held last, nobody else has written, and the cache
-agrees with the store. Otherwise the logger is removed from the cache and read again. Therefore the cache may only be read by the holder of
+agrees with the store. If others have held claims since, the readings from the earliest time on that these may have changed are removed from
+the cache, and read again. If that is not known, the whole logger is removed. Therefore the cache may only be read by the holder of
 such a claim, and by callers who have just read the customer and called :meth:`RecentReadings.is_current`: readings that are marked later are
 derived, and evaluated, later.
 """
@@ -24,7 +25,7 @@ from typing import NamedTuple, cast
 import attrs
 
 from cenergyd.customers.meter_history import setup_periods
-from cenergyd.customers.model import Customer
+from cenergyd.customers.model import Customer, PendingWork
 from cenergyd.readings.checks import storable
 from cenergyd.readings.model import Reading, SeriesReadings, is_computed
 from cenergyd.readings.recent_series import RecentSeries
@@ -39,6 +40,10 @@ REACH_SECONDS = 8 * 3600
 MAX_AGE_SECONDS = 6 * 3600
 """A cached series is read from the store again after this many seconds, because the store may have been changed by other means than cenergyd."""
 DAY = 86400
+REMOVED_FROM = 900
+"""Readings are removed from a time on that is a multiple of this, in UTC seconds, so that those of many loggers are read again by one query."""
+_NOTHING = 1 << 62
+"""A time after all readings."""
 LOGGER_BYTES = 700
 """Memory of a logger besides its series."""
 _METER = re.compile(r"[0-9A-Za-z]+_[0-9]+\Z")
@@ -95,12 +100,14 @@ class RecentReadings:
     def __getattr__(self, name: str) -> object:
         return getattr(self.store, name)
 
-    def claimed(self, customer: Customer, claim: str) -> None:
-        """A customer was claimed for derivation: remove its logger from the cache if somebody else may have changed its readings.
+    def claimed(self, work: PendingWork, start: int) -> None:
+        """A customer was claimed for derivation: remove from the cache what somebody else may have changed.
 
-        :param customer: as read under the claim.
+        :param work: with the customer as read under the claim.
+        :param start: the earliest time of readings that may have changed by marks that are derived now, UTC seconds.
         """
-        now, claims = int(self._seconds()), customer.claims
+        now, customer, claim = int(self._seconds()), work.customer, work.claim
+        claims = customer.claims
         reach = 2 * REACH_SECONDS
         periods = setup_periods(customer, now - reach, now + reach)
         for serial in {period.serial for period in periods if period.serial}:
@@ -110,12 +117,13 @@ class RecentReadings:
             if not is_whole or claims is None:
                 self._forget_logger(serial)
                 continue
-            before = None if logger is None else logger.owner
-            goes_on = before == (customer.id, claims.derivation, claims.jobs) and claims.jobs_idle
-            if logger is None or not goes_on:
+            changed = None if logger is None else _changed_since(logger.owner, customer, start)
+            if logger is None or changed is None:
                 self._forget_logger(serial)
                 logger = self._loggers[serial] = _Logger(_Owner(customer.id, claim, claims.jobs))
                 self.size += LOGGER_BYTES
+            elif changed < _NOTHING:
+                self._forget_since(serial, logger, changed - changed % REMOVED_FROM)
             logger.owner = _Owner(customer.id, claim, claims.jobs)
         self._make_room()
 
@@ -245,6 +253,19 @@ class RecentReadings:
         logger = self._loggers.pop(serial, None)
         if logger is not None:
             self.size -= LOGGER_BYTES + sum(cached.size for cached in logger.series.values())
+        self._reads_changed(serial)
+
+    def _forget_since(self, serial: str, logger: _Logger, time: int) -> None:
+        for name, cached in list(logger.series.items()):
+            before = cached.size
+            if cached.forget_since(time):
+                self.size += cached.size - before
+            else:
+                self._forget(name)
+        self._reads_changed(serial)
+
+    def _reads_changed(self, serial: str) -> None:
+        """Nothing that is being read of a logger may be cached."""
         for pending in self._pending_reads:
             pending.changed.update(name for name in pending.names if name.startswith(f"{serial}_"))
 
@@ -258,6 +279,24 @@ class RecentReadings:
                 self._loggers.move_to_end(serial)
             else:
                 self._forget_logger(serial)
+
+
+def _changed_since(owner: _Owner, customer: Customer, start: int) -> int | None:
+    """The earliest time of readings that others may have changed since a claim; :data:`_NOTHING` if there are none, None if it is not known.
+
+    :param start: that of the marks that are derived now.
+    """
+    claims = customer.claims
+    if claims is None or not claims.jobs_idle or (owner.customer_id, owner.jobs) != (customer.id, claims.jobs):
+        return None
+    if owner.derivation == claims.derivation:
+        return _NOTHING
+    ended = [each.claim for each in claims.ended]
+    if owner.derivation not in ended:
+        return None
+    later = [each.start for each in claims.ended[ended.index(owner.derivation) + 1 :]]
+    # Without a last claim the marks that are derived now may be anybody's; with one, they were made with the claim on them.
+    return min([*later, *([start] if claims.derivation is None else [])], default=_NOTHING)
 
 
 def _is_cacheable(series: str) -> bool:

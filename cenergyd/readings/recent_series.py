@@ -155,6 +155,11 @@ class RecentSeries:
 
     def extend(self, start: int, end: int, readings: Sequence[Reading]) -> None:
         """Add a range that was read from the store and is adjacent to, or overlaps, the present one."""
+        if start == self.end:
+            self.end = end
+            self._append(list(readings))
+            self._trim()
+            return
         if start < self.start:
             self.before = UNKNOWN
         merged = {each.time: each for block in self._blocks for each in block.readings()}
@@ -165,6 +170,16 @@ class RecentSeries:
         self.size = SERIES_BYTES
         self._append([merged[time] for time in sorted(merged)])
         self._trim()
+
+    def forget_since(self, time: int) -> bool:
+        """Drop the readings from a time on. False if the range would be empty; then nothing is changed."""
+        if time <= self.start:
+            return False
+        if time < self.end:
+            kept = self._cut(time, LATEST + 1)
+            self._insert([kept[each] for each in sorted(kept) if each < time])
+            self.end = time
+        return True
 
     def shorten(self) -> bool:
         """Drop all but the last block. False if there is only one."""

@@ -91,11 +91,16 @@ class MemoryQueue:
     async def claimed(self, claim: str, limit: int) -> list[PendingWork]:
         self._check()
         found = [
-            PendingWork(self.customers[key], start, end, claim, self._jobs_waiting(key))
+            PendingWork(self._marked(key), start, end, claim, self._jobs_waiting(key))
             for key, (start, end, under, _) in self.working.items()
             if under == claim
         ]
         return sorted(found, key=lambda work: work.start)[:limit]
+
+    def _marked(self, key: str) -> Customer:
+        """The customer with the pending range."""
+        start, end = self.pending.get(key, (None, None))
+        return attrs.evolve(self.customers[key], pending_start=start, pending_end=end)
 
     def _ours(self, work: PendingWork) -> bool:
         return work.customer.id in self.working and self.working[work.customer.id][2] == work.claim
@@ -115,7 +120,17 @@ class MemoryQueue:
                 del self.working[work.customer.id]
         return ours
 
-    async def finish_with_results(self, works: Sequence[PendingWork], results: Sequence[str]) -> list[bool]:
+    async def join_pending(self, works: Sequence[PendingWork]) -> None:
+        self._check()
+        for work in works:
+            key = work.customer.id
+            if self._ours(work) and key in self.pending:
+                (low, high), (start, end, claim, until) = self.pending.pop(key), self.working[key]
+                self.working[key] = (min(start, low), max(end, high), claim, until)
+
+    async def finish_with_results(
+        self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str]
+    ) -> list[bool]:
         free = [not self._jobs_waiting(work.customer.id) for work in works]
         ours = iter(await self.finish([work for work, is_free in zip(works, free, strict=True) if is_free]))
         ended = [is_free and next(ours) for is_free in free]

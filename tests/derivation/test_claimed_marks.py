@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from cenergyd.customers.model import PendingMark, PendingWork
+from cenergyd.customers.model import EndedClaim, PendingMark, PendingWork, RecentClaims
 from cenergyd.derivation import claimed_marks
 from cenergyd.derivation.claimed_marks import ClaimedMarks
 from cenergyd.derivation.service import CLAIM_SECONDS
@@ -18,8 +19,8 @@ from cenergyd.errors import StoreUnavailable
 from tests.derivation.memory import START, Site, customer, minutes, settle, site
 
 
-def marks_of(daemon: Site) -> ClaimedMarks:
-    marks = ClaimedMarks(daemon.queue, daemon.clock, CLAIM_SECONDS)
+def marks_of(daemon: Site, left: Callable[[Iterable[str]], None] = lambda customer_ids: None) -> ClaimedMarks:
+    marks = ClaimedMarks(daemon.queue, daemon.clock, CLAIM_SECONDS, left)
     marks.open = True
     return marks
 
@@ -123,6 +124,36 @@ def test_a_daemon_derives_what_its_uploads_bring_without_a_search() -> None:
     assert len(settle(daemon.clock, daemon.computed("a"))) == 3
     assert daemon.queue.pending == daemon.queue.working == {}
     assert daemon.status("a")["derived_until"] == START + 120
+
+
+def test_a_log_of_the_same_session_to_another_daemon_is_derived_with_ours() -> None:
+    daemon = site(customer("a"))
+    daemon.service.marks.open = True
+    came(daemon, "a", "1")
+    settle(daemon.clock, daemon.came("a", "2", minutes(3)))  # another daemon marks it
+    assert daemon.queue.pending and daemon.queue.working
+    daemon.tick()
+    assert len(settle(daemon.clock, daemon.computed("a"))) == 3
+    assert daemon.queue.pending == daemon.queue.working == {}
+    assert daemon.queue.claims == 1, "there was nothing to claim from the queue"
+
+
+def test_work_that_others_have_marked_does_not_say_which_claim_ended_last() -> None:
+    claims = RecentClaims("before", None, "mine", is_marked=False, jobs_idle=True, ended=(EndedClaim("before", 0),))
+    daemon = site(*(attrs.evolve(customer(key), claims=claims) for key in "abc"))
+    marks = marks_of(daemon)
+    for key in "abc":
+        mark(daemon, marks, key, 0, 10)
+    left: set[str] = set()
+    others = marks_of(daemon, left.update)
+    mark(daemon, others, "a", 5, 20)
+    mark(daemon, others, "b", 0, 10)
+    assert not taken(daemon, others)
+    assert left == {"a", "b"}
+    works = taken(daemon, marks)
+    assert windows(works) == [("a", 0, 20), ("b", 0, 10), ("c", 0, 10)]
+    unknown = claims._replace(derivation=None)
+    assert {work.customer.id: work.customer.claims for work, _ in works} == {"a": unknown, "b": unknown, "c": claims}
 
 
 def test_a_claim_that_waited_long_is_renewed_before_anything_is_written() -> None:

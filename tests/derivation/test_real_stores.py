@@ -167,7 +167,7 @@ class NoJobs:
     async def take_over(
         self, works: Sequence[PendingWork], windows: Sequence[TimeRange], results: Sequence[str], until: Sequence[float]
     ) -> list[bool]:
-        return await self._queue.finish_with_results(works, results)
+        return await self._queue.finish_with_results(works, windows, results)
 
 
 @pytest_twisted.ensureDeferred

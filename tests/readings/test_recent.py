@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from cenergyd.customers.model import Customer, RecentClaims
+from cenergyd.customers.model import Customer, EndedClaim, PendingWork, RecentClaims
 from cenergyd.errors import StoreUnavailable
 from cenergyd.readings import recent_series
 from cenergyd.readings.memory import MemoryReadingStore
@@ -26,6 +26,7 @@ SERIAL = "001EC6000001"
 ONE, TWO, COMPUTED, OWN = (f"{SERIAL}_{each}" for each in ("1", "2", "missing_meter", "my_plugin"))
 SERIES = [ONE, TWO, COMPUTED]
 NOW = 1_760_000_400
+AFTER_ALL = NOW + 86400
 CUSTOMER = Customer(id="c", facility="1", solar="2", logger_serial_number=SERIAL)
 
 
@@ -77,8 +78,12 @@ class Site:
     daemons: list[RecentReadings] = attrs.field(factory=list)
     claim: tuple[str, int] | None = None
     """The claim and whose it is."""
+    since: int = AFTER_ALL
+    """The earliest time that may change under the claim."""
     done: str | None = None
-    pending: bool = False
+    ended: tuple[EndedClaim, ...] = ()
+    marked: int = AFTER_ALL
+    """The start of the pending window."""
     jobs: bool = False
     jobs_done: str | None = None
     claims: int = 0
@@ -92,51 +97,79 @@ class Site:
             return
         finally:
             self.store.fails = ""
-        if self.claim is None and not self.pending:
-            self.claim = (self._new(), daemon)
-        elif self.claim is None or self.claim[1] != daemon:
-            self.pending = True
+        start = earliest(batches)
+        if self.claim is None and self.marked == AFTER_ALL:
+            self.claim, self.since = (self._new(), daemon), start
+        elif self.claim is not None and self.claim[1] == daemon:
+            self.since = min(self.since, start)
+        else:
+            self.marked = min(self.marked, start)
 
-    def command(self, work: Callable[[MemoryReadingStore], Coroutine[Any, Any, None]], *, jobs: bool = False) -> None:
-        """Another process changes the store and marks it."""
+    def command(
+        self, start: int, work: Callable[[MemoryReadingStore], Coroutine[Any, Any, None]], *, jobs: bool = False
+    ) -> None:
+        """Another process changes the store from a time on and marks it."""
         run(work(self.store))
-        self.jobs, self.pending = self.jobs or jobs, self.pending or not jobs
+        if jobs:
+            self.jobs = True
+        else:
+            self.marked = min(self.marked, start)
 
     def run_jobs(self) -> None:
         """Some daemon does what waits in the job queue."""
         if self.jobs:
             self.jobs, self.jobs_done = False, self._new()
 
-    def derive(self, daemon: int) -> bool:
-        """A daemon claims what waits, and is told so. False if there is nothing, or it is another's."""
+    def derive(self, daemon: int, *, join: bool = False) -> bool:
+        """A daemon claims what waits, and is told so. False if there is nothing, or it is another's.
+
+        :param join: it joins what others have marked with its work.
+        """
+        is_anybodys = self.claim is None or (join and self.marked < AFTER_ALL)
         if self.claim is None:
-            if not self.pending:
+            if self.marked == AFTER_ALL:
                 return False
-            self.claim, self.pending, self.done = (self._new(), daemon), False, None
+            self.claim, self.done = (self._new(), daemon), None
         if self.claim[1] != daemon:
             return False
-        self.daemons[daemon].claimed(self.customer(), self.claim[0])
+        if is_anybodys:
+            self.since, self.marked = min(self.since, self.marked), AFTER_ALL
+        customer = self.customer()
+        assert customer.claims is not None
+        if is_anybodys:
+            customer = attrs.evolve(customer, claims=customer.claims._replace(derivation=None))
+        self.daemons[daemon].claimed(PendingWork(customer, self.since, AFTER_ALL, self.claim[0]), self.since)
         return True
 
     def customer(self) -> Customer:
         """The customer as it is stored."""
         claim = self.claim and self.claim[0]
-        claims = RecentClaims(self.done, self.jobs_done, claim, is_marked=self.pending, jobs_idle=not self.jobs)
+        claims = RecentClaims(
+            self.done, self.jobs_done, claim,
+            is_marked=self.marked < AFTER_ALL, jobs_idle=not self.jobs, ended=self.ended,
+        )  # fmt: skip
         return attrs.evolve(CUSTOMER, claims=claims)
 
     def end(self) -> None:
-        """The claim ends, or expires: then another daemon claims what it left."""
+        """The claim ends."""
         if self.claim is not None:
-            self.done, self.claim = self.claim[0], None
+            self.ended = (*self.ended, EndedClaim(self.claim[0], self.since))[-3:]
+            self.done, self.claim, self.since = self.claim[0], None, AFTER_ALL
 
     def expire(self) -> None:
-        """The claim's daemon does not renew it."""
+        """The claim's daemon does not renew it: then another daemon claims what it left."""
         if self.claim is not None:
-            self.claim, self.pending = None, True
+            self.claim, self.ended = None, ()
+            self.since, self.marked = AFTER_ALL, min(self.since, self.marked)
 
     def _new(self) -> str:
         self.claims += 1
         return f"claim {self.claims}"
+
+
+def earliest(batches: Sequence[SeriesReadings]) -> int:
+    """The time of the first reading."""
+    return min((reading.time for batch in batches for reading in batch.readings), default=NOW)
 
 
 def new_site(daemons: int = 1, max_bytes: int = MAX_BYTES) -> Site:
@@ -194,11 +227,44 @@ def test_what_another_daemon_marked_is_read_again() -> None:
     assert Reading(NOW - 30, 99.0) in run(site.daemons[0].view.read([ONE], NOW - 90, NOW + 990))[ONE]
 
 
+def test_daemons_that_take_turns_read_only_what_is_new_to_them() -> None:
+    site = new_site(2)
+    start = NOW - NOW % 3600
+    site.clock.advance(start - NOW)
+    for turn, number in enumerate([0, 1, 0, 0, 1, 1, 0]):
+        at = start + 900 * turn
+        site.upload(number, both(at))
+        assert site.derive(number)
+        site.store.reads.clear()
+        view = site.daemons[number].view
+        found = run(view.read(SERIES, start - 7200, at + 990))
+        if turn > 1:
+            changed = {1: at - 900, 2: at - 900, 3: at + 900, 4: at - 1800, 5: at + 900, 6: at - 1800}[turn]
+            assert all(since >= changed for _, since, _ in site.store.reads)
+            assert len(site.store.reads) <= 1
+        assert found == run(site.store.read(SERIES, start - 7200, at + 990))
+        run(view.write([SeriesReadings(COMPUTED, rows(at, 15, 3.0))]))
+        site.end()
+        site.clock.advance(900)
+
+
+def test_what_another_daemon_has_only_marked_is_read_when_it_is_joined() -> None:
+    site = new_site(2)
+    work_a_quarter(site, NOW - 900)
+    site.upload(0, [SeriesReadings(ONE, rows(NOW))])
+    site.upload(1, [SeriesReadings(TWO, rows(NOW, 15, 7.0))])
+    assert site.derive(0, join=True)
+    site.store.reads.clear()
+    found = run(site.daemons[0].view.read(SERIES, NOW - 900, NOW + 900))
+    assert [len(each) for each in found.values()] == [30, 30, 15]
+    assert [since >= NOW - 900 for _, since, _ in site.store.reads] == [True]
+
+
 @pytest.mark.parametrize("jobs_ran", [True, False])
 def test_computed_readings_that_a_command_wrote_are_read_again(jobs_ran: bool) -> None:
     site = new_site()
     work_a_quarter(site, NOW - 900)
-    site.command(lambda store: store.write([SeriesReadings(COMPUTED, [Reading(NOW - 30, 99.0)])]), jobs=True)
+    site.command(NOW - 30, lambda store: store.write([SeriesReadings(COMPUTED, [Reading(NOW - 30, 99.0)])]), jobs=True)
     if jobs_ran:
         site.run_jobs()
     site.upload(0, both(NOW))
@@ -292,7 +358,7 @@ def test_whoever_has_read_the_customer_knows_whether_memory_is_current() -> None
     site.end()
     assert one.is_current(site.customer())
     assert not other.is_current(site.customer())
-    site.command(lambda store: store.write([]), jobs=True)
+    site.command(NOW, lambda store: store.write([]), jobs=True)
     assert not one.is_current(site.customer())
     site.run_jobs()
     assert not one.is_current(site.customer())
@@ -313,7 +379,7 @@ def test_a_logger_that_was_another_customers_is_not_kept() -> None:
         claims=RecentClaims(None, None, None, is_marked=False, jobs_idle=True),
     )
     for claim in ("a", "b"):
-        recent.claimed(moved, claim)
+        recent.claimed(PendingWork(moved, NOW, NOW + 900, claim), NOW)
         run(recent.view.read([ONE], NOW, NOW + 900))
     assert len(site.store.reads) == 2
     assert recent.size == 0
@@ -349,7 +415,7 @@ def test_the_memory_that_is_held_is_bounded_and_counted() -> None:
                 serial = f"001EC6{number:06X}"
                 name = f"{serial}_1"
                 customer = attrs.evolve(CUSTOMER, id=str(number), logger_serial_number=serial, claims=claims)
-                recent.claimed(customer, "claim")
+                recent.claimed(PendingWork(customer, NOW, NOW + 900, "claim"), NOW)
                 run(recent.view.read([name], NOW, NOW + 900))
                 run(recent.write([SeriesReadings(name, rows(NOW + 900 * quarter))]))
                 assert recent.size <= limit
@@ -437,7 +503,12 @@ steps = st.one_of(
     st.tuples(st.just("expire")),
     st.tuples(st.just("evaluate"), daemon),
     st.tuples(st.just("wait"), st.integers(-4000, 30_000)),
-    st.tuples(st.just("derive"), daemon, st.lists(st.tuples(names, ranges, st.none() | st.integers(1, 5)), max_size=4)),
+    st.tuples(
+        st.just("derive"),
+        daemon,
+        st.lists(st.tuples(names, ranges, st.none() | st.integers(1, 5)), max_size=4),
+        st.booleans(),
+    ),
 )
 
 
@@ -453,6 +524,7 @@ def test_under_a_claim_memory_answers_as_the_store_does(done: Sequence[Any], max
             site.upload(*what)
         elif kind == "replace" and site.claim is not None:
             name, (start, end), new, fails = what
+            site.since = min(site.since, start)
             site.store.fails = fails
             try:
                 run(site.daemons[site.claim[1]].replace(name, start, end, inside(new, start, end)))
@@ -460,11 +532,11 @@ def test_under_a_claim_memory_answers_as_the_store_does(done: Sequence[Any], max
                 site.expire()
             site.store.fails = ""
         elif kind == "command":
-            site.command(lambda store, what=what: store.write(what[0]))  # type: ignore[misc]
+            site.command(earliest(what[0]), lambda store, what=what: store.write(what[0]))  # type: ignore[misc]
         elif kind == "remove":
-            site.command(lambda store, what=what: store.replace(what[0], *what[1], []))  # type: ignore[misc]
+            site.command(what[1][0], lambda store, what=what: store.replace(what[0], *what[1], []))  # type: ignore[misc]
         elif kind == "backfill":
-            site.command(lambda store, what=what: store.write(what[0]), jobs=True)  # type: ignore[misc]
+            site.command(NOW, lambda store, what=what: store.write(what[0]), jobs=True)  # type: ignore[misc]
         elif kind == "jobs":
             site.run_jobs()
         elif kind == "end":
@@ -478,7 +550,7 @@ def test_under_a_claim_memory_answers_as_the_store_does(done: Sequence[Any], max
             assert run(view.last(SERIES)) == run(site.store.last(SERIES))
             assert run(view.read(*everything)) == run(site.store.read(*everything))
             assert run(view.first(SERIES, NOW)) == run(site.store.first(SERIES, NOW))
-        elif kind == "derive" and site.derive(what[0]):
+        elif kind == "derive" and site.derive(what[0], join=what[2]):
             view = site.daemons[what[0]].view
             assert run(view.read(*everything)) == run(site.store.read(*everything))
             for name, (start, end), limit in what[1]:

@@ -20,7 +20,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cenergyd.customers.model import Customer, RecentClaims, TimeRange
+from cenergyd.customers.model import Customer, EndedClaim, RecentClaims, TimeRange
 from cenergyd.storage.mongodb.ids import id_text
 from cenergyd.storage.mongodb.shared_document import (
     AGREED_FIELDS,
@@ -39,9 +39,9 @@ EXTENSIONS, VERSION, SEEN, EXISTING, UNWRITTEN, MIGRATED, GONE = (
 )  # fmt: skip
 PENDING_START, PENDING_END = "pending_start", "pending_end"
 RESULT, RESULT_VERSION = "derivation", "derivation_version"
-PENDING_CLAIM, PENDING_DONE = "pending_claim", "pending_done"
+PENDING_CLAIM, PENDING_DONE, PENDING_ENDED = "pending_claim", "pending_done", "pending_ended"
 JOBS_START, JOBS_CLAIM, JOBS_DONE = "jobs_start", "jobs_claim", "jobs_done"
-CLAIM_FIELDS = (PENDING_CLAIM, PENDING_DONE, JOBS_START, JOBS_CLAIM, JOBS_DONE)
+CLAIM_FIELDS = (PENDING_CLAIM, PENDING_DONE, PENDING_ENDED, JOBS_START, JOBS_CLAIM, JOBS_DONE)
 CUSTOMER_FIELDS = [*SETTINGS, EXTENSIONS, EXISTING, PENDING_START, PENDING_END, RESULT, RESULT_VERSION, *CLAIM_FIELDS]
 """The fields that :func:`customer_of` needs."""
 
@@ -65,8 +65,15 @@ def customer_of(own: Mapping[str, Any]) -> Customer:
             own.get(PENDING_CLAIM),
             is_marked=own.get(PENDING_START) is not None,
             jobs_idle=own.get(JOBS_START) is None and own.get(JOBS_CLAIM) is None,
+            ended=tuple(EndedClaim(str(claim), int(start)) for claim, start in ended_claims(own)),
         ),
     )
+
+
+def ended_claims(own: Mapping[str, Any]) -> list[list[Any]]:
+    """The claims that ended last, each with its earliest time; none if one is missing, because an older version of cenergyd ended it."""
+    ended, last = own.get(PENDING_ENDED) or [], own.get(PENDING_DONE)
+    return ended if ended and last in (None, ended[-1][0]) else []
 
 
 def own_of_shared(document: Mapping[str, object]) -> dict[str, object]:

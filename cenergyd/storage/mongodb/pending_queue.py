@@ -18,12 +18,21 @@ from cenergyd.customers.claims import PendingSummary
 from cenergyd.customers.model import PendingMark, PendingWork, TimeRange
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.ids import id_value
-from cenergyd.storage.mongodb.own_document import CUSTOMER_FIELDS, RESULT, RESULT_VERSION, customer_of, time_of
+from cenergyd.storage.mongodb.own_document import (
+    CUSTOMER_FIELDS,
+    RESULT,
+    RESULT_VERSION,
+    customer_of,
+    ended_claims,
+    time_of,
+)
 from cenergyd.storage.mongodb.queue_fields import QueueFields
 
 _EXISTS = {"$gte": 0}
 """Matches documents with a time, by a sparse index."""
 _NOT_JOURNALED = WriteConcern(j=False)
+_KEPT_ENDED = 8
+"""Ended claims that are kept in a customer's document: with four daemons that take turns at random, nine in ten find theirs among them."""
 _SKIPPED = 3
 """Number of claims that do not search, after one that has searched and found nothing."""
 _SEARCHED = 12
@@ -149,22 +158,34 @@ class MongoPendingQueue:
         if not candidates:
             return []
         fields = self._fields
-        claiming: list[dict[str, object]] = [
-            {"$set": {**self._merged(), fields.claim: {"$literal": claim}, fields.claim_until: now + ttl}},
-            {"$unset": [fields.start, fields.end, fields.retry_at, fields.done]},
-        ]
-        # A candidate that was claimed, finished or postponed in between no longer matches.
-        await self._update([UpdateOne({**query, **self._free(now)}, claiming) for query in candidates])
+        claiming = {"$set": {**self._merged(), fields.claim: {"$literal": claim}, fields.claim_until: now + ttl}}
+        taken = [fields.start, fields.end, fields.retry_at, fields.done]
+        updates = []
+        for query, is_known in candidates:
+            unset = taken if is_known else [*taken, fields.ended]
+            # A candidate that was claimed, finished or postponed in between no longer matches.
+            updates.append(UpdateOne({**query, **self._free(now)}, [claiming, {"$unset": unset}]))
+        await self._update(updates)
         return await self._under(claim, limit)
+
+    async def join_pending(self, works: Sequence[PendingWork]) -> None:
+        """Merge both ranges."""
+        fields = self._fields
+        joining: list[dict[str, object]] = [{"$set": self._merged()}, {"$unset": [fields.start, fields.end]}]
+        await self._update([UpdateOne({**self._owned(work), fields.start: _EXISTS}, joining) for work in works])
 
     async def advance(self, work: PendingWork, start: int, now: int, ttl: int) -> bool:
         """Shrink the work and renew the claim."""
-        changes = {"$set": {self._fields.work_start: start, self._fields.claim_until: now + ttl}}
+        changes: dict[str, object] = {
+            "$set": {self._fields.work_start: start, self._fields.claim_until: now + ttl},
+        }
+        if start != work.start:
+            changes["$unset"] = {self._fields.ended: ""}  # the end of the claim will only tell of the rest
         return bool(await self._update([UpdateOne(self._owned(work), changes)]))
 
     async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
         """Remove the work. One round trip if no claim was lost."""
-        return await self._release(works, [{}] * len(works), journaled=False)
+        return await self._release(works, None, [{}] * len(works), journaled=False)
 
     async def hand_over(
         self, works: Sequence[PendingWork], ranges: Sequence[TimeRange], results: Sequence[str] = ()
@@ -177,14 +198,16 @@ class MongoPendingQueue:
             {"$min": {start: time_range.start}, "$max": {end: time_range.end}, **_storing(result)}
             for time_range, result in zip(ranges, results or [""] * len(ranges), strict=True)
         ]
-        return await self._release(works, more, journaled=True)
+        return await self._release(works, ranges, more, journaled=True)
 
-    async def finish_with_results(self, works: Sequence[PendingWork], results: Sequence[str]) -> list[bool]:
+    async def finish_with_results(
+        self, works: Sequence[PendingWork], ranges: Sequence[TimeRange], results: Sequence[str]
+    ) -> list[bool]:
         """Remove the work and store the results, one write per customer."""
         jobs = self._following
         assert jobs is not None
         free = {jobs.claim: None, jobs.start: None}
-        return await self._release(works, [_storing(result) for result in results], journaled=False, only=free)
+        return await self._release(works, ranges, [_storing(result) for result in results], journaled=False, only=free)
 
     async def store_results(self, results: Mapping[str, str]) -> None:
         """Store results without touching the queues."""
@@ -216,25 +239,29 @@ class MongoPendingQueue:
                     "$max": {jobs.work_end: time_range.end},
                 }
             )
-        return await self._release(works, more, journaled=True, only=free)
+        return await self._release(works, ranges, more, journaled=True, only=free)
 
     async def _release(
         self,
         works: Sequence[PendingWork],
+        ranges: Sequence[TimeRange] | None,
         more: Sequence[Mapping[str, Any]],
         *,
         journaled: bool,
         only: Mapping[str, object] = {},
     ) -> list[bool]:
-        """Remove works, with further changes of each, if ``only`` matches as well."""
+        """Remove works, with further changes of each, if ``only`` matches as well.
+
+        :param ranges: what may have changed; None: it is not known.
+        """
         fields = self._fields
-        unset = dict.fromkeys(fields.work, "")
+        unset = dict.fromkeys(fields.work if ranges is not None else (*fields.work, fields.ended), "")
         requests = [
             UpdateOne(
                 {**self._owned(work), **only},
-                {"$unset": unset, **also, "$set": {fields.done: work.claim, **also.get("$set", {})}},
+                {"$unset": unset, **also, **ended, "$set": {fields.done: work.claim, **also.get("$set", {})}},
             )
-            for work, also in zip(works, more, strict=True)
+            for work, also, ended in zip(works, more, self._ended(works, ranges), strict=True)
         ]
         if await self._update(requests, journaled=journaled) == len(works):
             return [True] * len(works)
@@ -242,6 +269,17 @@ class MongoPendingQueue:
         found = await self._find({"_id": {"$in": ids}}, [fields.done], None, len(ids))
         last = {own["_id"]: own.get(fields.done) for own in found}
         return [last.get(key) == work.claim for key, work in zip(ids, works, strict=True)]
+
+    def _ended(
+        self, works: Sequence[PendingWork], ranges: Sequence[TimeRange] | None
+    ) -> Sequence[Mapping[str, Mapping[str, object]]]:
+        """The update operators that add claims to those that ended last."""
+        if ranges is None:
+            return [{}] * len(works)
+        return [
+            {"$push": {self._fields.ended: {"$each": [[work.claim, time_range.start]], "$slice": -_KEPT_ENDED}}}
+            for work, time_range in zip(works, ranges, strict=True)
+        ]
 
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
         """Move the work back to pending."""
@@ -251,7 +289,7 @@ class MongoPendingQueue:
             {"$set": {
                 fields.start: merged[fields.work_start], fields.end: merged[fields.work_end], fields.retry_at: retry_at,
             }},
-            {"$unset": list(fields.work)},
+            {"$unset": [*fields.work, fields.ended]},  # a part of it may be written
         ]  # fmt: skip
         await self._update([UpdateOne(self._owned(work), give_back) for work in works])
 
@@ -287,17 +325,21 @@ class MongoPendingQueue:
         """Matches customers not under a live claim, and not postponed."""
         return {self._fields.claim_until: {"$not": {"$gt": now}}, self._fields.retry_at: {"$not": {"$gt": now}}}
 
-    async def _candidates(self, now: int, ttl: int, limit: int) -> list[dict[str, object]]:
-        """Filters of customers that may be claimed, oldest first: with a pending range, or with expired work only."""
+    async def _candidates(self, now: int, ttl: int, limit: int) -> list[tuple[dict[str, object], bool]]:
+        """Filters of customers that may be claimed, oldest first: with a pending range, or with expired work only. With each, whether all is
+        known that was written under the claims that ended last: not if one has expired."""
         fields = self._fields
         both = [fields.start, fields.work_start]
-        pending = await self._find({fields.start: _EXISTS, **self._free(now)}, both, fields.start, limit)
+        read = [*both, fields.done, fields.ended]
+        pending = await self._find({fields.start: _EXISTS, **self._free(now)}, read, fields.start, limit)
         expired = await self._expired(now, ttl, limit + _EXPIRED)
-        oldest: dict[object, tuple[int, dict[str, object]]] = {}
+        oldest: dict[object, tuple[int, tuple[dict[str, object], bool]]] = {}
         for own in (*expired, *pending):
             times = [time for field in both if (time := time_of(own.get(field))) is not None]
             at_hand = fields.start if fields.start in own else fields.work_start
-            oldest[own["_id"]] = (min(times), {"_id": own["_id"], at_hand: _EXISTS})
+            query = {"_id": own["_id"], at_hand: _EXISTS, fields.done: own.get(fields.done)}
+            is_known = fields.work_start not in own and bool(ended_claims(own))
+            oldest[own["_id"]] = (min(times), (query, is_known))
         return [query for _, query in sorted(oldest.values(), key=lambda each: each[0])[:limit]]
 
     async def _expired(self, now: int, ttl: int, limit: int) -> list[dict[str, object]]:
@@ -307,7 +349,7 @@ class MongoPendingQueue:
             return []
         found = await self._find(
             {fields.claim_until: {"$gte": 0, "$lte": now}, fields.retry_at: {"$not": {"$gt": now}}},
-            [fields.start, fields.work_start], fields.claim_until, limit,
+            [fields.start, fields.work_start, fields.done, fields.ended], fields.claim_until, limit,
         )  # fmt: skip
         if not found:
             self._none_expired_at = now

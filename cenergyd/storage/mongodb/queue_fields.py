@@ -52,6 +52,11 @@ class QueueFields:
         return f"{self.queue}_done"
 
     @property
+    def ended(self) -> str:
+        """The last claims on the derivation that have ended, each with the earliest time of readings that may have changed under it."""
+        return f"{self.queue}_ended"
+
+    @property
     def work(self) -> tuple[str, ...]:
         """The working range and its claim."""
         return self.work_start, self.work_end, self.claim, self.claim_until
@@ -59,7 +64,7 @@ class QueueFields:
     @property
     def all(self) -> tuple[str, ...]:
         """Every field of the queue."""
-        return self.start, self.end, *self.work, self.retry_at, self.done
+        return self.start, self.end, *self.work, self.retry_at, self.done, self.ended
 
 
 DERIVATION = QueueFields("pending")

@@ -103,6 +103,16 @@ class SqlitePendingQueue:
         rows = await self._database.read(lambda db: db.execute(sql, (claim, limit)).fetchall())
         return [self._work(row, claim) for row in rows]
 
+    async def join_pending(self, works: Sequence[PendingWork]) -> None:
+        """Merge both ranges."""
+        sql = self._sql(
+            "UPDATE customer SET @work_start = min(@start, @work_start), @work_end = max(@end, @work_end),"
+            " @start = NULL, @end = NULL"
+            " WHERE id = ? AND @claim = ? AND @start IS NOT NULL"
+        )
+        rows = [(work.customer.id, work.claim) for work in works]
+        await self._database.write(lambda db: db.executemany(sql, rows))
+
     def _work(self, row: Sequence[Any], claim: str) -> PendingWork:
         start, end, jobs_waiting, *customer = row
         return PendingWork(self._customer_of(customer), start, end, claim, bool(jobs_waiting))
@@ -117,7 +127,9 @@ class SqlitePendingQueue:
         """Remove the work."""
         return await self._release(works, "")
 
-    async def finish_with_results(self, works: Sequence[PendingWork], results: Sequence[str]) -> list[bool]:
+    async def finish_with_results(
+        self, works: Sequence[PendingWork], ranges: Sequence[TimeRange], results: Sequence[str]
+    ) -> list[bool]:
         """Remove the work and store the results, in one transaction."""
 
         def finish(db: sqlite3.Connection) -> list[bool]:

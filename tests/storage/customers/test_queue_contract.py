@@ -7,7 +7,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
 from cenergyd.customers.claims import PendingSummary
-from cenergyd.customers.model import Customer, PendingMark, RecentClaims, TimeRange
+from cenergyd.customers.model import Customer, EndedClaim, PendingMark, RecentClaims, TimeRange
 
 NOW, TTL = 1_000_000, 60
 SLOW_COUNT = 12
@@ -105,19 +105,24 @@ async def test_derived_work_ends_with_its_jobs_unless_the_jobs_have_other_work(s
     await mark(jobs, (pending, 5, 6))
     await queue.postpone([works[lost]], NOW + 1000)
     results = [f"result {number}" for number in range(4)]
-    assert await queue.finish_with_results([works[each] for each in ids], results) == [True, False, False, False]
+    assert await queue.finish_with_results([works[each] for each in ids], [TimeRange(90, 210)] * 4, results) == [
+        True,
+        False,
+        False,
+        False,
+    ]
     assert [(await store.get(each)).derivation for each in ids] == ["result 0", "", "", ""]
     # What was not ended is as it was.
     assert await queue.hand_over([works[pending], works[running]], [TimeRange(90, 210)] * 2, results[1:3]) == [
         True,
         True,
     ]
-    assert await queue.finish_with_results([works[free]], ["later"]) in (
+    assert await queue.finish_with_results([works[free]], [TimeRange(90, 210)], ["later"]) in (
         [False],
         [True],
     )  # its own end may be recognised
     assert (await store.get(free)).derivation == "result 0"
-    assert await queue.finish_with_results([], []) == []
+    assert await queue.finish_with_results([], [], []) == []
     await queue.mark_claimed([PendingMark(free, 300, 400)], "m", NOW + TTL)
     await mark(jobs, (free, 5, 6))
     (again,) = await queue.claimed("m", 9)
@@ -130,7 +135,11 @@ async def test_a_customer_tells_which_claims_ended_last(store, second):
     queue, jobs = store.derivation_queue, store.job_queue
 
     async def claims():
-        return (await second.get(key)).claims
+        return last((await second.get(key)).claims)
+
+    def last(claims):
+        """Without those that ended before, which not every store keeps."""
+        return claims._replace(ended=())
 
     async def upload(by, claim):
         await by.derivation_queue.mark_claimed([PendingMark(key, 100, 200)], claim, NOW + TTL)
@@ -138,11 +147,11 @@ async def test_a_customer_tells_which_claims_ended_last(store, second):
 
     assert await claims() == RecentClaims(None, None, None, is_marked=False, jobs_idle=True)
     work = await upload(store, "a1")
-    assert work.customer.claims == RecentClaims(None, None, "a1", is_marked=False, jobs_idle=True)
-    await queue.finish_with_results([work], ["result"])
+    assert last(work.customer.claims) == RecentClaims(None, None, "a1", is_marked=False, jobs_idle=True)
+    await queue.finish_with_results([work], [TimeRange(90, 210)], ["result"])
     assert await claims() == RecentClaims("a1", None, None, is_marked=False, jobs_idle=True)
     work = await upload(store, "a2")
-    assert work.customer.claims == RecentClaims("a1", None, "a2", is_marked=False, jobs_idle=True)
+    assert last(work.customer.claims) == RecentClaims("a1", None, "a2", is_marked=False, jobs_idle=True)
     await mark(jobs, (key, 5, 6))  # as a command does that computed readings
     assert await queue.hand_over([work], [TimeRange(90, 210)]) == [True]
     assert await claims() == RecentClaims("a2", None, None, is_marked=False, jobs_idle=False)
@@ -150,14 +159,87 @@ async def test_a_customer_tells_which_claims_ended_last(store, second):
     assert await claims() == RecentClaims("a2", "j1", None, is_marked=False, jobs_idle=True)
     theirs = await upload(second, "b1")
     await mark(queue, (key, 1, 2))
-    await second.derivation_queue.finish_with_results([theirs], ["result"])
+    await second.derivation_queue.finish_with_results([theirs], [TimeRange(80, 210)], ["result"])
     assert await claims() == RecentClaims("b1", "j1", None, is_marked=True, jobs_idle=True)
     await queue.postpone(await claim(queue, "a3"), NOW)
     assert await claims() == RecentClaims(None, "j1", None, is_marked=True, jobs_idle=True)
     works = await claim(queue, "a4")
-    assert works[0].customer.claims == RecentClaims(None, "j1", "a4", is_marked=False, jobs_idle=True)
+    assert last(works[0].customer.claims) == RecentClaims(None, "j1", "a4", is_marked=False, jobs_idle=True)
     assert await queue.hand_over_claimed(works, [TimeRange(90, 210)], "j2", NOW + TTL) == [True]
     assert await claims() == RecentClaims("a4", "j1", None, is_marked=False, jobs_idle=False)
+
+
+@pytest.mark.parametrize("kind", ["mongo"])
+@pytest_twisted.ensureDeferred
+async def test_a_customer_tells_since_when_readings_changed_under_the_claims_that_ended(store, second):
+    (key,) = await add(store, 1)
+    queue = store.derivation_queue
+
+    async def ended():
+        return (await second.get(key)).claims.ended
+
+    async def handed_over(works, time_range):
+        assert await queue.hand_over(works, [time_range]) == [True]
+        assert await store.job_queue.finish(await claim(store.job_queue, "jobs")) == [True]
+
+    async def derived(number, time_range):
+        await second.derivation_queue.mark_claimed([PendingMark(key, 100, 200)], f"c{number}", NOW + TTL)
+        works = await second.derivation_queue.claimed(f"c{number}", 9)
+        await second.derivation_queue.finish_with_results(works, [time_range], ["result"])
+
+    for number in range(10):
+        await derived(number, TimeRange(number, 210))
+    last = [EndedClaim(f"c{number}", number) for number in range(2, 10)]
+    assert await ended() == tuple(last)
+    await mark(queue, (key, 100, 200))
+    works = await claim(queue, "queue")
+    assert works[0].customer.claims.ended == tuple(last)
+    await handed_over(works, TimeRange(90, 210))
+    assert await ended() == (*last[1:], EndedClaim("queue", 90))
+    await derived(10, TimeRange(80, 210))
+    # Whoever advances writes more than the range that ends.
+    await mark(queue, (key, 100, 200))
+    (work,) = await claim(queue, "advances")
+    assert await queue.advance(work, 100, NOW, TTL)
+    assert await ended() != ()
+    assert await queue.advance(work, 150, NOW, TTL)
+    assert await ended() == ()
+    await handed_over([work._replace(start=150)], TimeRange(140, 210))
+    assert await ended() == (EndedClaim("advances", 140),)
+    await queue.mark_claimed([PendingMark(key, 100, 200)], "dead", NOW + TTL)
+    (work,) = await claim(second.derivation_queue, "taken over", NOW + TTL)
+    assert (work.customer.claims.ended, work.start, work.end) == ((), 100, 200)
+    await handed_over([work], TimeRange(90, 210))
+    # Of a claim that was given up or has expired it is not known what was written.
+    for give_up in (True, False):
+        await derived(11, TimeRange(80, 210))
+        assert await ended() != ()
+        await mark(queue, (key, 100, 200))
+        works = await claim(queue, "given up")
+        if give_up:
+            await queue.postpone(works, NOW)
+        works = await claim(queue, "next", NOW + TTL)
+        assert works[0].customer.claims.ended == ()
+        await handed_over(works, TimeRange(90, 210))
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_others_have_marked_is_joined_with_claimed_work(store, second):
+    ids = lost, wider, inside, other = await add(store, 4)
+    queue = store.derivation_queue
+    await queue.mark_claimed([PendingMark(each, 100, 200) for each in ids], "mine", NOW + TTL)
+    await second.derivation_queue.mark_claimed(
+        [PendingMark(lost, 40, 60), PendingMark(wider, 50, 300), PendingMark(inside, 120, 130)], "theirs", NOW + TTL
+    )
+    works = await queue.claimed("mine", 9)
+    assert {work.customer.id for work in works if work.customer.pending_start is not None} == {lost, wider, inside}
+    await claim(second.derivation_queue, "later", NOW + TTL, limit=1)  # the oldest
+    await queue.join_pending([work for work in works if work.customer.id != other])
+    await queue.join_pending([])
+    joined = [(wider, 50, 300), (inside, 100, 200), (other, 100, 200)]
+    assert sorted(windows(await queue.claimed("mine", 9))) == sorted(joined)
+    assert [(await store.get(each)).pending_start for each in ids] == [None] * 4
+    assert (await queue.summary()).customers == 4
 
 
 @pytest_twisted.ensureDeferred

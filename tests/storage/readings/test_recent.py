@@ -10,7 +10,7 @@ import attrs
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from cenergyd.customers.model import Customer, RecentClaims
+from cenergyd.customers.model import Customer, PendingWork, RecentClaims
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.recent import RecentReadings
 from cenergyd.readings.store import ReadingStore
@@ -47,9 +47,8 @@ async def test_memory_has_what_the_store_has(store: ReadingStore, steps: Sequenc
     names = [f"{serial}_1", f"{serial}_missing_meter"]
     recent = RecentReadings(store, clock.seconds)
     customer = Customer(id="c", facility="1", solar="2", logger_serial_number=serial)
-    recent.claimed(
-        attrs.evolve(customer, claims=RecentClaims(None, None, None, is_marked=False, jobs_idle=True)), "claim"
-    )
+    claims = RecentClaims(None, None, None, is_marked=False, jobs_idle=True)
+    recent.claimed(PendingWork(attrs.evolve(customer, claims=claims), NOW, NOW + 900, "claim"), NOW)
     everything = (names, NOW - 1200, NOW + 1300)
     await recent.view.read(*everything)
     assert await recent.view.last(names) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 
 import attrs
 import pytest
@@ -104,7 +105,7 @@ def test_any_order_and_any_split_of_uploads_gives_the_same(role: str, data: st.D
 @st.composite
 def dense_times(draw: st.DrawFn) -> list[int]:
     """Some hundred, so that the least limit is met several times; denser here, sparser there."""
-    chance = draw(st.randoms(use_true_random=False))
+    chance = Random(draw(st.integers(0, 2**32 - 1)))
     return [t for t in range(1, 500) if chance.random() < (0.7 if t // 100 % 2 else 0.3)]
 
 

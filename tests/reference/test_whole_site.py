@@ -25,8 +25,9 @@ from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.netload import NetLoadReader, update_net_load
 from cenergyd.jobs.rollups.job import roll_up
 from cenergyd.jobs.rollups.read import read_rollup
-from cenergyd.jobs.rollups.report import charges_of, role_rollup
+from cenergyd.jobs.rollups.report import role_rollup
 from cenergyd.jobs.tariff.parsing import tariff_from_json
+from cenergyd.jobs.tariff.report import charges_of
 from cenergyd.jobs.windows import RESOLUTIONS, window_at
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings

@@ -1,6 +1,6 @@
 """Charges besides the bill itself: earlier periods until the same day, today, a projection of the period, and the saving by solar.
 
-Plain JSON values as in :mod:`cenergyd.jobs.rollups.report`: energy in kWh, times in UTC seconds, money as text. Unknown values are None.
+Plain JSON values as in :mod:`cenergyd.jobs.tariff.report`: energy in kWh, times in UTC seconds, money as text. Unknown values are None.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from cenergyd.customers.model import Customer, Role, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.documents.json_types import JsonObject
 from cenergyd.jobs.energy.read import LONGEST_GAP, EnergyReader
-from cenergyd.jobs.rollups.report import (
-    SLICE,
+from cenergyd.jobs.rollups.report import SLICE
+from cenergyd.jobs.tariff.charges import Charges
+from cenergyd.jobs.tariff.model import Period, Tariff
+from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
+from cenergyd.jobs.tariff.projection import projected
+from cenergyd.jobs.tariff.report import (
     Basis,
     charges_of,
     charges_report,
@@ -27,10 +31,6 @@ from cenergyd.jobs.rollups.report import (
     compared_periods,
     labelled_energy,
 )
-from cenergyd.jobs.tariff.charges import Charges
-from cenergyd.jobs.tariff.model import Period, Tariff
-from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
-from cenergyd.jobs.tariff.projection import projected
 from cenergyd.jobs.windows import day_start, local_date, window_at
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.store import ReadingStore
@@ -44,7 +44,7 @@ _KNOWN_SHARE = 0.98
 async def charges_overview(
     customer: Customer, readings: ReadingStore, now: int, basis: Basis = "billing", max_gap: int = LONGEST_GAP
 ) -> JsonObject:
-    """The result of :func:`~cenergyd.jobs.rollups.report.charges_report`, and in addition:
+    """The result of :func:`~cenergyd.jobs.tariff.report.charges_report`, and in addition:
 
     ``to_same_day``: ``last`` and ``last_year`` until the day and hour that this period has reached; ``projected``: ``import_kwh``,
     ``export_kwh`` and ``total`` at the end of this period, or None; ``today``: ``import_charge``, ``export_credit``, ``total``, all None

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.rollups.report import Basis
 from cenergyd.jobs.site_state.issue_text import duration
 from cenergyd.jobs.tariff.costs import charges_overview
+from cenergyd.jobs.tariff.report import Basis
 from cenergyd.web.api.app import BASE
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute

@@ -16,8 +16,8 @@ from cenergyd.derivation.sums import add_up
 from cenergyd.jobs.energy.energy import energy
 from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.role_power import RolePowerReader
-from cenergyd.jobs.rollups.report import charges_of
 from cenergyd.jobs.tariff.parsing import tariff_from_json
+from cenergyd.jobs.tariff.report import charges_of
 from cenergyd.readings.corrected import CorrectedReadings
 from cenergyd.readings.corrections import Correction, CorrectionMap, correction_map
 from cenergyd.readings.memory import MemoryReadingStore

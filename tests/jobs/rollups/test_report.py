@@ -19,15 +19,13 @@ from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.netload import update_net_load
 from cenergyd.jobs.rollups.job import roll_up
 from cenergyd.jobs.rollups.report import (
-    charges_of,
-    charges_report,
-    compared_periods,
     energy_between,
     energy_today,
     net_load,
     role_rollup,
 )
 from cenergyd.jobs.tariff.parsing import tariff_from_json
+from cenergyd.jobs.tariff.report import charges_of, charges_report, compared_periods
 from cenergyd.jobs.windows import local_date
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading

@@ -11,11 +11,11 @@ import pytest
 from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.registers import Counted
-from cenergyd.jobs.rollups.report import charges_of, charges_report
 from cenergyd.jobs.tariff.charges import Charges, PeriodEnergy
 from cenergyd.jobs.tariff.model import Period
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_to_json
 from cenergyd.jobs.tariff.register_energy import by_registers
+from cenergyd.jobs.tariff.report import charges_of, charges_report
 from cenergyd.readings.corrected import corrected_store
 from cenergyd.readings.corrections import Correction, CorrectionMap, correction_map
 from cenergyd.readings.model import Reading

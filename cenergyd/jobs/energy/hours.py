@@ -24,7 +24,7 @@ from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.registers import Counted, Step, counted
 from cenergyd.jobs.energy.role_power import AROUND_SECONDS, SEGMENTS_AROUND, Pause, RolePowerReader, no_pause
 from cenergyd.jobs.neighbour_readings import ReadRows
-from cenergyd.jobs.tariff.model import LabelledWindow, Tariff
+from cenergyd.jobs.tariff.model import LabelledRange, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_of
 from cenergyd.jobs.windows import windows
 from cenergyd.readings.model import FieldPoint
@@ -124,12 +124,12 @@ class HourEnergy:
         return points
 
 
-def labelled_windows(window: TimeRange, tariff: Tariff | None, zone: ZoneInfo) -> Sequence[LabelledWindow | TimeRange]:
+def labelled_windows(window: TimeRange, tariff: Tariff | None, zone: ZoneInfo) -> Sequence[LabelledRange | TimeRange]:
     """The window, cut where the tariff's season or period changes; the whole window if there is no tariff."""
     return [window] if tariff is None else list(tariff.labelled(window, zone))
 
 
-def energy_point(part: LabelledWindow | TimeRange, lines: Sequence[Line], steps: Sequence[Step]) -> FieldPoint | None:
+def energy_point(part: LabelledRange | TimeRange, lines: Sequence[Line], steps: Sequence[Step]) -> FieldPoint | None:
     """The point with the energy of a part of an hour; None if nothing is known.
 
     The bridged and interpolated parts, and the counts of the meter's registers, have separate fields, if any.
@@ -146,7 +146,7 @@ def energy_point(part: LabelledWindow | TimeRange, lines: Sequence[Line], steps:
         **_kind_fields("interpolated", found.interpolated),
         **register_fields(counted(steps, lines, TimeRange(part.start, part.end))),
     }
-    if isinstance(part, LabelledWindow):
+    if isinstance(part, LabelledRange):
         fields["season"] = part.label.season
         fields["period"] = part.label.period
     return FieldPoint(part.start, fields)

@@ -119,7 +119,7 @@ class DemandLine:
 class Charges:
     """The charges of one billing period, so far or final."""
 
-    window: TimeRange
+    time_range: TimeRange
     until: int
     """The time up to which they are known, UTC seconds: the period's end, or now."""
     currency: str
@@ -145,21 +145,21 @@ class Charges:
     @property
     def final(self) -> bool:
         """Whether the billing period is over (late data may still change the charges)."""
-        return self.until >= self.window.end
+        return self.until >= self.time_range.end
 
 
 class ChargesSum:
     """Adds up a billing period part by part; :meth:`result` may be called at any time.
 
-    :param window: the billing period.
+    :param time_range: the billing period.
     :param until: the time up to which it is known, UTC seconds (now, for the present period).
     """
 
-    def __init__(self, tariff: Tariff, zone: ZoneInfo, window: TimeRange, until: int) -> None:
+    def __init__(self, tariff: Tariff, zone: ZoneInfo, time_range: TimeRange, until: int) -> None:
         self._tariff = tariff
         self._zone = zone
-        self._window = window
-        self._until = max(window.start, min(window.end, until))
+        self._time_range = time_range
+        self._until = max(time_range.start, min(time_range.end, until))
         self._import: defaultdict[Period, list[float]] = defaultdict(list)
         self._export: defaultdict[Period, list[float]] = defaultdict(list)
         self._covered: defaultdict[Period, list[float]] = defaultdict(list)
@@ -186,17 +186,17 @@ class ChargesSum:
 
     def result(self) -> Charges:
         """The charges of what has been added."""
-        shares = season_shares(self._tariff, self._window, self._zone)
+        shares = season_shares(self._tariff, self._time_range, self._zone)
         energy = self._energy_lines()
         demand = tuple(self._demand_line(price, shares) for price in self._tariff.demand if price.season in shares)
         peak = tuple(self._demand_line(price, shares) for price in self._tariff.peak_demand if price.season in shares)
         fixed = _round(self._tariff.fixed)
         total = fixed + sum((line.charge for line in (*demand, *peak)), Decimal(0))
         total += sum(((line.import_charge or 0) - (line.export_credit or 0) for line in energy), Decimal(0))
-        elapsed = self._until - self._window.start
+        elapsed = self._until - self._time_range.start
         covered = fsum(seconds for parts in self._covered.values() for seconds in parts)
         return Charges(
-            window=self._window,
+            time_range=self._time_range,
             until=self._until,
             currency=self._tariff.currency,
             energy=energy,
@@ -249,10 +249,10 @@ class ChargesSum:
         )
 
 
-def season_shares(tariff: Tariff, window: TimeRange, zone: ZoneInfo) -> dict[str, Decimal]:
+def season_shares(tariff: Tariff, time_range: TimeRange, zone: ZoneInfo) -> dict[str, Decimal]:
     """Season -> its share of a billing period's days; seasons without a day are left out."""
     days: defaultdict[str, int] = defaultdict(int)
-    day, end = local_date(window.start, zone), local_date(window.end - 1, zone)
+    day, end = local_date(time_range.start, zone), local_date(time_range.end - 1, zone)
     count = 0
     while day <= end:
         days[tariff.season_of(day)] += 1

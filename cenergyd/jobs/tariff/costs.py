@@ -68,8 +68,8 @@ async def charges_overview(
     today = window_at(now, "24h", zone)
     report["today"] = await _today(customer, readings, tariff, (today, now), max_gap)
     report["saved"] = {
-        name: await solar_saving(customer, readings, tariff, window, now, max_gap=max_gap) if tariff else None
-        for name, window in (("today", today), ("this", periods["this"]))
+        name: await solar_saving(customer, readings, tariff, time_range, now, max_gap=max_gap) if tariff else None
+        for name, time_range in (("today", today), ("this", periods["this"]))
     }
     return report
 
@@ -87,7 +87,7 @@ async def energy_costs(
     customer: Customer,
     readings: ReadingStore,
     tariff: Tariff,
-    window: TimeRange,
+    time_range: TimeRange,
     now: int,
     *,
     max_gap: int = LONGEST_GAP,
@@ -96,9 +96,9 @@ async def energy_costs(
 
     Without fixed and demand charges, which belong to whole billing periods.
     """
-    if not tariff.energy or window.start >= now:
+    if not tariff.energy or time_range.start >= now:
         return None
-    charges = await charges_of(customer, readings, tariff, window, now, max_gap=max_gap)
+    charges = await charges_of(customer, readings, tariff, time_range, now, max_gap=max_gap)
     if not charges.energy_complete:
         return None
     bought = sum((line.import_charge for line in charges.energy if line.import_charge is not None), Decimal(0))
@@ -110,7 +110,7 @@ async def solar_saving(
     customer: Customer,
     readings: ReadingStore,
     tariff: Tariff,
-    window: TimeRange,
+    time_range: TimeRange,
     now: int,
     *,
     max_gap: int = LONGEST_GAP,
@@ -124,7 +124,7 @@ async def solar_saving(
     if not tariff.energy:
         return None
     reader = EnergyReader(customer, readings, now, max_gap)
-    energy = await _hours(reader, ("load", "utility", "solar"), TimeRange(window.start, min(window.end, now)))
+    energy = await _hours(reader, ("load", "utility", "solar"), TimeRange(time_range.start, min(time_range.end, now)))
     both = sorted(time for time in energy["load"].keys() & energy["utility"].keys() if time in energy["solar"])
     if not both:
         return None
@@ -226,11 +226,13 @@ def _projected_json(charges: Charges, tariff: Tariff, zone: ZoneInfo, *, priced:
     return found._asdict() | {"total": str(found.total) if priced else None} if found else None
 
 
-async def _hours(reader: EnergyReader, roles: tuple[Role, ...], window: TimeRange) -> dict[Role, dict[int, FieldPoint]]:
+async def _hours(
+    reader: EnergyReader, roles: tuple[Role, ...], time_range: TimeRange
+) -> dict[Role, dict[int, FieldPoint]]:
     """Role -> start -> the energy of the known hours."""
     found: dict[Role, dict[int, FieldPoint]] = {role: {} for role in roles}
     for role in roles:
-        async for _, points in reader.points(role, *window, SLICE):
+        async for _, points in reader.points(role, *time_range, SLICE):
             for point in points:
                 if float(point.fields["covered_seconds"]) >= _KNOWN_SHARE * float(point.fields["seconds"]):
                     found[role][point.time] = point

@@ -53,7 +53,7 @@ class Period(NamedTuple):
     period: str
 
 
-class LabelledWindow(NamedTuple):
+class LabelledRange(NamedTuple):
     """A range of times in which one season and period apply, UTC seconds, end exclusive."""
 
     start: int
@@ -195,18 +195,18 @@ class Tariff:
         kind = _HOLIDAY if self.is_holiday(day) else day.weekday()
         return Period(season, self._weeks[season][kind][local.hour * 4 + local.minute // 15])
 
-    def labelled(self, window: TimeRange, zone: ZoneInfo) -> Iterator[LabelledWindow]:
-        """The window (UTC seconds), cut wherever another season or period begins."""
-        start, end = window
+    def labelled(self, time_range: TimeRange, zone: ZoneInfo) -> Iterator[LabelledRange]:
+        """The range (UTC seconds), cut wherever another season or period begins."""
+        start, end = time_range
         label = self.period_at(start, zone)
         cut = start - start % QUARTER + QUARTER
         while cut < end:
             following = self.period_at(cut, zone)
             if following != label:
-                yield LabelledWindow(start, cut, label)
+                yield LabelledRange(start, cut, label)
                 start, label = cut, following
             cut += QUARTER
-        yield LabelledWindow(start, end, label)
+        yield LabelledRange(start, end, label)
 
     def billing_period_at(self, time: int, zone: ZoneInfo) -> TimeRange:
         """The billing period that contains a time."""
@@ -216,9 +216,9 @@ class Tariff:
     def billing_periods(self, start: int, end: int, zone: ZoneInfo) -> Iterator[TimeRange]:
         """Every billing period that contains any time of ``start <= time < end``, ascending."""
         while start < end:
-            window = self.billing_period_at(start, zone)
-            yield window
-            start = window.end
+            time_range = self.billing_period_at(start, zone)
+            yield time_range
+            start = time_range.end
 
     def _start_at_or_before(self, day: date) -> date:
         dates = self.billing.dates

@@ -58,6 +58,6 @@ def projected(charges: Charges, tariff: Tariff, zone: ZoneInfo) -> Projection | 
 def _seconds(charges: Charges, tariff: Tariff, zone: ZoneInfo) -> dict[Period, int]:
     """Seconds of each season and period in the whole billing period."""
     found: defaultdict[Period, int] = defaultdict(int)
-    for part in tariff.labelled(charges.window, zone):
+    for part in tariff.labelled(charges.time_range, zone):
         found[part.label] += part.end - part.start
     return found

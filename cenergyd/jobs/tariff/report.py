@@ -23,7 +23,7 @@ from cenergyd.jobs.energy.read import LONGEST_GAP, EnergyReader
 from cenergyd.jobs.energy.role_power import RolePowerReader
 from cenergyd.jobs.rollups.report import SLICE
 from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, PeriodEnergy, QuarterHour, RegisterUse
-from cenergyd.jobs.tariff.model import LabelledWindow, Period, Tariff
+from cenergyd.jobs.tariff.model import LabelledRange, Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
 from cenergyd.jobs.tariff.register_energy import by_registers
 from cenergyd.jobs.windows import day_start, local_date
@@ -51,8 +51,8 @@ async def charges_report(
     applied = tariff or plain
     by_dates = applied if basis == "billing" else plain
     report: JsonObject = {"basis": basis, "tariff": tariff is not None, "time_zone": customer.time_zone}
-    for name, window in compared_periods(by_dates, zone, now).items():
-        charges = await charges_of(customer, readings, applied, window, now, max_gap=max_gap)
+    for name, time_range in compared_periods(by_dates, zone, now).items():
+        charges = await charges_of(customer, readings, applied, time_range, now, max_gap=max_gap)
         report[name] = charges_to_json(charges, zone, priced=tariff is not None)
     return report
 
@@ -61,7 +61,7 @@ async def charges_of(
     customer: Customer,
     readings: ReadingStore,
     tariff: Tariff,
-    window: TimeRange,
+    time_range: TimeRange,
     now: int,
     *,
     until: int | None = None,
@@ -74,9 +74,9 @@ async def charges_of(
     """
     zone = zone_of(customer.time_zone)
     until = now if until is None else until
-    total = ChargesSum(tariff, zone, window, until)
+    total = ChargesSum(tariff, zone, time_range, until)
     energies: list[PeriodEnergy] = []
-    passed = TimeRange(window.start, min(window.end, until))
+    passed = TimeRange(time_range.start, min(time_range.end, until))
     reader = EnergyReader(customer, readings, now, max_gap)
     async for place, points in reader.points("utility", *passed, SLICE):
         parts = await labelled_energy(customer, points, readings, tariff, max_gap=max_gap, now=now)
@@ -96,8 +96,8 @@ def compared_periods(tariff: Tariff, zone: ZoneInfo, now: int) -> dict[str, Time
     this = tariff.billing_period_at(now, zone)
     start, end = (_year_before(time, zone) for time in this)
 
-    def shared(window: TimeRange) -> tuple[int, int]:
-        return min(window.end, end) - max(window.start, start), -window.start
+    def shared(time_range: TimeRange) -> tuple[int, int]:
+        return min(time_range.end, end) - max(time_range.start, start), -time_range.start
 
     return {
         "this": this,
@@ -113,10 +113,10 @@ def charges_to_json(charges: Charges, zone: ZoneInfo, *, priced: bool = True) ->
         return str(amount) if priced and amount is not None else None
 
     return {
-        "start": charges.window.start,
-        "end": charges.window.end,
-        "first_day": local_date(charges.window.start, zone).isoformat(),
-        "last_day": local_date(charges.window.end - 1, zone).isoformat(),
+        "start": charges.time_range.start,
+        "end": charges.time_range.end,
+        "first_day": local_date(charges.time_range.start, zone).isoformat(),
+        "last_day": local_date(charges.time_range.end - 1, zone).isoformat(),
         "until": charges.until,
         "final": charges.final,
         "currency": charges.currency if priced else None,
@@ -182,12 +182,12 @@ async def labelled_energy(
 
 
 async def _integrated_again(
-    labelled: Sequence[LabelledWindow], lines_of: RolePowerReader, role: Role
+    labelled: Sequence[LabelledRange], lines_of: RolePowerReader, role: Role
 ) -> list[PeriodEnergy]:
-    window = TimeRange(labelled[0].start, labelled[-1].end)
-    rows = await lines_of.rows_over(window)
-    lines = (await lines_of.lines(rows, window))[role]
-    steps = await lines_of.steps(role, rows, lines, window)
+    time_range = TimeRange(labelled[0].start, labelled[-1].end)
+    rows = await lines_of.rows_over(time_range)
+    lines = (await lines_of.lines(rows, time_range))[role]
+    steps = await lines_of.steps(role, rows, lines, time_range)
     points = ((part.label, energy_point(part, lines, steps)) for part in labelled)
     return [_period_energy(label, point) for label, point in points if point is not None]
 

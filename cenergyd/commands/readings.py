@@ -22,7 +22,7 @@ from cenergyd.commands.common import (
     utc_text,
 )
 from cenergyd.customers.model import Customer
-from cenergyd.derivation.corrections import CorrectionRequest, Corrector, Listed
+from cenergyd.derivation.corrector import CorrectionRequest, Corrector, Listed
 from cenergyd.errors import InvalidField
 from cenergyd.readings.corrected import as_measured
 from cenergyd.readings.corrections import effect

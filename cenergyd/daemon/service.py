@@ -29,7 +29,7 @@ from cenergyd.daemon.reloading import need_restart
 from cenergyd.daemon.retention import Retention, oldest_pending
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.daemon.web import WebServer
-from cenergyd.derivation.corrections import CorrectionFollowUp, Corrector
+from cenergyd.derivation.corrector import CorrectionFollowUp, Corrector
 from cenergyd.derivation.front_end_watch import FrontEndWatch
 from cenergyd.derivation.service import DerivationService
 from cenergyd.documents.change_notices import POLL_SECONDS, ChangeNotices

@@ -12,7 +12,7 @@ from cenergyd.customers.claims import DerivationQueue
 from cenergyd.customers.model import PendingWork
 from cenergyd.derivation.backlog import Backlogs
 from cenergyd.derivation.committer import Committer, Task, TaskResult
-from cenergyd.derivation.corrections import widened
+from cenergyd.derivation.corrector import widened
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.late_plugins import LatePlugins, take_result
 from cenergyd.derivation.plan import CHUNK_READINGS, Group, derivation_segments, expected_per_meter, grouped

@@ -21,7 +21,7 @@ from cenergyd.customers.model import MISSING_METER, ROLES, Customer, TimeRange
 from cenergyd.customers.ownership import FOREVER, OWNED, OwnedLogger, after_giving_up, owned_loggers, recorded
 from cenergyd.customers.store import CustomerStore
 from cenergyd.customers.time_zones import midnight_before
-from cenergyd.derivation.corrections import end_corrections
+from cenergyd.derivation.corrector import end_corrections
 from cenergyd.errors import ChangedElsewhere, Conflict, InvalidField, NotFound
 from cenergyd.readings.corrected import as_measured
 from cenergyd.readings.store import ReadingStore

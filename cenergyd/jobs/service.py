@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from cenergyd.customers.model import PendingWork
 from cenergyd.customers.store import CustomerStore
-from cenergyd.derivation.corrections import refresh
+from cenergyd.derivation.corrector import refresh
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
-from cenergyd.derivation.corrections import Listed
+from cenergyd.derivation.corrector import Listed
 from cenergyd.jobs.alerts.text import local_time_text
 from cenergyd.jobs.doctor.checks import Finding
 from cenergyd.readings.corrections import LATEST, effect

@@ -13,7 +13,7 @@ from cenergyd.customers.meter_history import SetupPeriod, setup_periods
 from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
-from cenergyd.derivation.corrections import Listed, corrections_over
+from cenergyd.derivation.corrector import Listed, corrections_over
 from cenergyd.documents.kinds import HELD_METER
 from cenergyd.documents.loggers import logger_of
 from cenergyd.documents.meters import meters_of_logger

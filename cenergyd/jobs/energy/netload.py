@@ -20,8 +20,8 @@ from cenergyd.jobs.energy.role_power import AROUND_SECONDS
 from cenergyd.jobs.neighbour_readings import NeighbourReader, ReadRows
 from cenergyd.jobs.open_hour import HoursReader, OpenHour, newest_of, newest_reading, stays_open, without
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
+from cenergyd.jobs.rollups.completeness import LONGEST_PAUSE, expected_by_validity
 from cenergyd.jobs.rollups.points import window_fields
-from cenergyd.jobs.rollups.usual_interval import LONGEST_PAUSE, expected_by_validity
 from cenergyd.jobs.windows import widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading, series_name
 from cenergyd.readings.pauses import valid_seconds

@@ -27,9 +27,9 @@ from cenergyd.jobs.backlog_walk import (
 )
 from cenergyd.jobs.open_hour import stays_open
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
+from cenergyd.jobs.rollups.completeness import hour_interval
 from cenergyd.jobs.rollups.points import stored_day, stored_hour, window_point
 from cenergyd.jobs.rollups.read import is_from_readings, pauses_of_day
-from cenergyd.jobs.rollups.usual_interval import hour_interval
 from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows
 from cenergyd.readings.corrected import ever_corrected
 from cenergyd.readings.model import FieldPoint, Reading, is_computed

@@ -9,7 +9,7 @@ Stored (field: meaning, kW, kvar, V):
   fields and are stored too: ``P_count`` and so on, ``PF_P_sum``, ``PF_Q_sum``, and ``PF_Q_estimated``, the part of it that is estimated, where some
   readings have a Q of their own. 4: there is no power factor (no power at all).
 - ``interval``: 1h windows only; the usual interval that the hour's own readings show, s; 0 if they do not
-  (:mod:`cenergyd.jobs.rollups.usual_interval`). ``expected``: 24h windows only; how many readings a whole day has; likewise.
+  (:mod:`cenergyd.jobs.rollups.completeness`). ``expected``: 24h windows only; how many readings a whole day has; likewise.
 
 A window replaces the stored one field by field, so a value that no longer exists is marked by ``flags`` or 0. Points without ``flags`` are of the first version, which stored the fields as they are shown.
 """
@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 
 from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.rollups.aggregate import CHANNELS, PartialRollup, Stat, combine
-from cenergyd.jobs.rollups.usual_interval import Pauses, doubtful_hours, expected_readings, usual_intervals_of_hours
+from cenergyd.jobs.rollups.completeness import Pauses, doubtful_hours, expected_readings, usual_intervals_of_hours
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.signs import SIGNED
 

@@ -13,6 +13,12 @@ from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.rollups.aggregate import PartialRollup, ReadingColumns, sign_corrected_rollup
+from cenergyd.jobs.rollups.completeness import (
+    NEARBY_SECONDS,
+    Pauses,
+    expected_readings,
+    hour_interval,
+)
 from cenergyd.jobs.rollups.points import (
     Fields,
     doubtful_of,
@@ -23,12 +29,6 @@ from cenergyd.jobs.rollups.points import (
     stored_day,
     stored_hour,
     window_fields,
-)
-from cenergyd.jobs.rollups.usual_interval import (
-    NEARBY_SECONDS,
-    Pauses,
-    expected_readings,
-    hour_interval,
 )
 from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows
 from cenergyd.readings.model import FieldPoint

@@ -16,9 +16,9 @@ from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.netload import NetLoadReader
 from cenergyd.jobs.energy.read import LONGEST_GAP, EnergyReader
 from cenergyd.jobs.rollups.aggregate import ReadingColumns, combine
+from cenergyd.jobs.rollups.completeness import Pauses
 from cenergyd.jobs.rollups.points import window_fields
 from cenergyd.jobs.rollups.read import MAX_POINTS, read_rollup
-from cenergyd.jobs.rollups.usual_interval import Pauses
 from cenergyd.jobs.windows import RESOLUTIONS, local_date, widen, window_at
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from cenergyd.derivation.corrections import CorrectionRequest, Corrector, Listed
+from cenergyd.derivation.corrector import CorrectionRequest, Corrector, Listed
 from cenergyd.readings.corrections import LATEST, MAX_ACTIVE, MAX_FACTOR, MAX_REASON, CorrectionKind
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.access.auth import Principal

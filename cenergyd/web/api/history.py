@@ -12,7 +12,7 @@ from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.customers.fields import clean_meter, clean_serial
 from cenergyd.customers.meter_history import dated_change, setup_periods
 from cenergyd.customers.model import ROLES, Customer, MeterSetup, PendingMark, Role
-from cenergyd.derivation.corrections import Listed, corrections_over
+from cenergyd.derivation.corrector import Listed, corrections_over
 from cenergyd.derivation.explain import explanations
 from cenergyd.derivation.provenance import Explanation
 from cenergyd.documents.json_types import JsonObject

@@ -16,7 +16,7 @@ from cenergyd.jobs.alerts.receivers import By, edit_receivers, public_settings
 from cenergyd.jobs.alerts.rules import AlertSettings, alerts_of
 from cenergyd.jobs.doctor.report import doctor
 from cenergyd.jobs.front_end_settings import alerts_json
-from cenergyd.jobs.messages.receivers import send_code, use_code
+from cenergyd.jobs.messages.receiver_codes import send_code, use_code
 from cenergyd.jobs.rollups import report
 from cenergyd.jobs.tariff.costs import charges_csv, charges_overview
 from cenergyd.jobs.tariff.parsing import described, tariff_from_json, tariff_of, tariff_to_json

@@ -11,7 +11,7 @@ from msgspec.json import encode
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.ownership import without_foreign
 from cenergyd.customers.time_zones import zone_or_utc
-from cenergyd.derivation.corrections import Listed
+from cenergyd.derivation.corrector import Listed
 from cenergyd.errors import InvalidField
 from cenergyd.readings.model import VALUES, Reading, is_computed, is_series_name
 from cenergyd.runtime.structs import Resource, Time

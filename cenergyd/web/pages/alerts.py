@@ -25,7 +25,7 @@ from cenergyd.jobs.alerts.rules import (
 from cenergyd.jobs.alerts.text import device_words
 from cenergyd.jobs.front_end_settings import alerts_json, is_existing
 from cenergyd.jobs.messages.outbox import CONFIRMATION, Delivery
-from cenergyd.jobs.messages.receivers import send_code, use_code
+from cenergyd.jobs.messages.receiver_codes import send_code, use_code
 from cenergyd.jobs.site_state.gather import series_of_roles
 from cenergyd.jobs.site_state.issue_text import issue_text
 from cenergyd.web.pages import texts

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
-from cenergyd.derivation.corrections import CorrectionRequest, Listed
+from cenergyd.derivation.corrector import CorrectionRequest, Listed
 from cenergyd.errors import Incompatible, InvalidField
 from cenergyd.readings.corrections import effect
 from cenergyd.readings.model import is_computed

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import ROLES, Customer
-from cenergyd.derivation.corrections import Listed, corrections_over
+from cenergyd.derivation.corrector import Listed, corrections_over
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.sources import Track
 

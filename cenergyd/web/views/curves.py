@@ -15,7 +15,7 @@ import attrs
 from msgspec import UNSET, Meta, UnsetType
 
 from cenergyd.customers.model import Role
-from cenergyd.derivation.corrections import Listed
+from cenergyd.derivation.corrector import Listed
 from cenergyd.errors import InvalidField
 from cenergyd.readings.corrections import CorrectionKind
 from cenergyd.readings.model import CHANNELS, VALUES, Reading

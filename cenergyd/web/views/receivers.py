@@ -11,7 +11,7 @@ from cenergyd.jobs.alerts.receivers import By, confirm, unconfirmed_channels
 from cenergyd.jobs.alerts.rules import channel_id
 from cenergyd.jobs.front_end_settings import alerts_json
 from cenergyd.jobs.messages.outbox import Outbox
-from cenergyd.jobs.messages.receivers import send_code
+from cenergyd.jobs.messages.receiver_codes import send_code
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.customer_service import change_customer
 

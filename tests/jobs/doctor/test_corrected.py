@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest_twisted
 
-from cenergyd.derivation.corrections import CorrectionRequest, Corrector, Listed
+from cenergyd.derivation.corrector import CorrectionRequest, Corrector, Listed
 from cenergyd.jobs.doctor.corrected import MOST, correction_findings
 from cenergyd.jobs.doctor.report import doctor
 from cenergyd.readings.corrected import corrected_store

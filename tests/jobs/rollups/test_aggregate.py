@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from cenergyd.customers.model import TimeRange
 from cenergyd.derivation.formulas import reactive_power
 from cenergyd.jobs.rollups.aggregate import ReadingColumns, combine
-from cenergyd.jobs.rollups.points import hour_fields, rollup_of_point, stored_day, stored_hour, window_fields
-from cenergyd.jobs.rollups.usual_interval import (
+from cenergyd.jobs.rollups.completeness import (
     Pauses,
     doubtful_hours,
     expected_readings,
     hour_interval,
     usual_intervals_of_hours,
 )
+from cenergyd.jobs.rollups.points import hour_fields, rollup_of_point, stored_day, stored_hour, window_fields
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import FieldPoint, Reading
 

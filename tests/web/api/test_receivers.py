@@ -10,7 +10,7 @@ import pytest_twisted
 
 from cenergyd.customers.model import Customer
 from cenergyd.hookspecs import Notification
-from cenergyd.jobs.messages import receivers
+from cenergyd.jobs.messages import receiver_codes
 from cenergyd.jobs.messages.outbox import MAX_SMS_PER_DAY
 from tests.web.harness import Client, Response, WebSide
 from tests.web.pages.visitor import Visitor, mount_pages
@@ -125,7 +125,7 @@ async def test_codes_are_bounded_in_time_tries_and_number(web: WebSide) -> None:
     customer, client = await web.customer(name="Mill")
     await put(client, customer, MAIL)
     code = await code_for(web, customer, MAIL)
-    for _ in range(receivers.MAX_TRIES):
+    for _ in range(receiver_codes.MAX_TRIES):
         assert (await confirm(client, customer, MAIL, "wrong")).status == 422
     assert (await confirm(client, customer, MAIL, code)).status == 422, "tried too often"
     sent = [await client.post(f"customers/{customer.id}/alerts/code", MAIL) for _ in range(4)]
@@ -138,11 +138,11 @@ async def test_codes_are_bounded_in_time_tries_and_number(web: WebSide) -> None:
     for number in range(9):
         await put(client, customer, MAIL, {"type": "email", "to": f"{number}@example.org"})
     refused = 2  # those that the address had no share for count, too
-    assert len(await outbox.deliveries(customer.id)) == receivers.MAX_CODES_PER_DAY - refused
-    web.clock.offset += receivers.CODE_SECONDS
+    assert len(await outbox.deliveries(customer.id)) == receiver_codes.MAX_CODES_PER_DAY - refused
+    web.clock.offset += receiver_codes.CODE_SECONDS
     assert (await client.post(f"customers/{customer.id}/alerts/code", MAIL)).status == 202
     code = await code_for(web, customer, MAIL)
-    web.clock.offset += receivers.CODE_SECONDS + 1
+    web.clock.offset += receiver_codes.CODE_SECONDS + 1
     assert (await confirm(client, customer, MAIL, code)).status == 422, "too old"
 
 

@@ -14,8 +14,8 @@ from twisted.internet import reactor
 from cenergyd.customers import meter_history
 from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.daemon.plugins import build_plugin_manager
-from cenergyd.derivation import corrections
-from cenergyd.derivation.corrections import CorrectionRequest, Corrector, Listed
+from cenergyd.derivation import corrector as module
+from cenergyd.derivation.corrector import CorrectionRequest, Corrector, Listed
 from cenergyd.derivation.reconfigure import change_customer
 from cenergyd.documents.kinds import CORRECTIONS
 from cenergyd.errors import Incompatible, InvalidField, NotFound, StoreUnavailable
@@ -247,7 +247,7 @@ async def test_a_change_that_stopped_half_way_is_finished(stores: Pair, monkeypa
     async def down(*_: object) -> None:
         raise StoreUnavailable("just now")
 
-    monkeypatch.setattr(corrections, "announce_corrections", down)
+    monkeypatch.setattr(module, "announce_corrections", down)
     with pytest.raises(StoreUnavailable):
         await corrector(opened).add(customer, void(START, START + HOUR), "a tester", NOW)
     monkeypatch.undo()
@@ -368,5 +368,5 @@ async def test_a_mark_outside_of_shifts_is_left_alone(stores: Pair) -> None:
     customer = await a_site(opened)
     await corrector(opened).add(customer, void(START, START + 60), "x", NOW)
     works = await opened.customers.derivation_queue.claim("test", NOW, 60, 10)
-    assert await corrections.widened(works, opened.readings, opened.customers.derivation_queue) == works
-    assert await corrections.widened(works, MemoryReadingStore(), opened.customers.derivation_queue) == works
+    assert await module.widened(works, opened.readings, opened.customers.derivation_queue) == works
+    assert await module.widened(works, MemoryReadingStore(), opened.customers.derivation_queue) == works

@@ -98,13 +98,13 @@ class Daemon(OrderedServices):
             reactor, Corrector(customers=self.customers, readings=self.readings, documents=self.documents)
         )
         self.site_states = self._site_states()
-        self.retention = self._retention()
+        self.retention = _retention(settings, reactor, stores, self.jobs)
         self.web = self._web()
         self.addresses = self.web.addresses
         """URLs where it listens, once started."""
         for part in self._parts():
             part.setServiceParent(self)
-        self._bind_metrics()
+        _bind_metrics(self, reactor)
 
     async def _mark(self, marks: Sequence[PendingMark]) -> None:
         await self.derivation.marks.mark(marks)
@@ -157,11 +157,6 @@ class Daemon(OrderedServices):
     def _sites_evaluated(self, summaries: Sequence[SiteSummary], gone: Sequence[str]) -> None:
         self.web.context.fleet.take(summaries, gone)
 
-    def _retention(self) -> Retention:
-        queues = (self.customers.derivation_queue, self.customers.job_queue)
-        waiting = (*map(oldest_pending, queues), self.jobs.oldest_retry)
-        return Retention(self._reactor, self.stores.old_rows, self.settings.readings.keep_days, waiting)
-
     def _web(self) -> WebServer:
         return WebServer(
             self.settings, self._reactor, self.stores, self.metrics,
@@ -190,19 +185,6 @@ class Daemon(OrderedServices):
             self.uploads,
             self.web,
         )
-
-    def _bind_metrics(self) -> None:
-        bind_upload_metrics(self.metrics, self.uploads, lambda: self.web.operations.ready)
-        bind_held_metrics(self.metrics, self.uploads)
-        if self.uploads.archive:
-            bind_archive_metrics(self.metrics, self.uploads.archive)
-        bind_site_metrics(self.metrics, self.web.site)
-        bind_derivation_metrics(self.metrics, self.derivation.status, self._reactor.seconds)
-        bind_plugin_metrics(self.metrics, self.plugins.infos, self.plugins.times)
-        bind_state_metrics(self.metrics, self.web.context.fleet.counts)
-        bind_backlog_metrics(self.metrics, self.backlog_counts, self.store_infos, self._reactor.seconds)
-        bind_recent_metrics(self.metrics, self.stores.recent)
-        bind_job_metrics(self.metrics, self.jobs.status, self.sender)
 
     def store_infos(self) -> Sequence[StoreInfo]:
         """Information about the stores, for operators."""
@@ -306,3 +288,23 @@ def _operators(settings: Settings) -> Sequence[Mapping[str, object]]:
 def build_daemon(settings: Settings, reactor: Reactor) -> Daemon:
     """A daemon of the settings, not yet started. Raises ConfigError."""
     return Daemon(settings, reactor, make_stores(settings, reactor))
+
+
+def _retention(settings: Settings, reactor: Reactor, stores: Stores, jobs: JobService) -> Retention:
+    queues = (stores.customers.derivation_queue, stores.customers.job_queue)
+    waiting = (*map(oldest_pending, queues), jobs.oldest_retry)
+    return Retention(reactor, stores.old_rows, settings.readings.keep_days, waiting)
+
+
+def _bind_metrics(daemon: Daemon, reactor: Reactor) -> None:
+    bind_upload_metrics(daemon.metrics, daemon.uploads, lambda: daemon.web.operations.ready)
+    bind_held_metrics(daemon.metrics, daemon.uploads)
+    if daemon.uploads.archive:
+        bind_archive_metrics(daemon.metrics, daemon.uploads.archive)
+    bind_site_metrics(daemon.metrics, daemon.web.site)
+    bind_derivation_metrics(daemon.metrics, daemon.derivation.status, reactor.seconds)
+    bind_plugin_metrics(daemon.metrics, daemon.plugins.infos, daemon.plugins.times)
+    bind_state_metrics(daemon.metrics, daemon.web.context.fleet.counts)
+    bind_backlog_metrics(daemon.metrics, daemon.backlog_counts, daemon.store_infos, reactor.seconds)
+    bind_recent_metrics(daemon.metrics, daemon.stores.recent)
+    bind_job_metrics(daemon.metrics, daemon.jobs.status, daemon.sender)

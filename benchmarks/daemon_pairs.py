@@ -105,8 +105,8 @@ class Side:
             ]
             self._customer = self._run(*words, stdin=password_of(SITE) + "\n").strip()
             self._token = self._run("token", "add", "--operator", "benchmark").strip()
-            midnight = int(time.time()) // DAY * DAY
-            logs = [(meter, midnight - day * DAY) for day in range(DAYS, 0, -1) for meter in METERS]
+            now = int(time.time()) // 60 * 60
+            logs = [(meter, now - day * DAY) for day in range(DAYS, 0, -1) for meter in METERS]
             bodies = [request(upload(SITE, meter, start, DAY // 60)) for meter, start in logs]
             asyncio.run(send_at_once(port, [bodies], 1))
             time.sleep(SETTLE_SECONDS)
@@ -128,7 +128,7 @@ class Side:
             figures = {"start, s of CPU until /readyz": cpu_seconds(pid)}
             time.sleep(IDLE_SECONDS)
             figures["idle memory, MB"] = resident_mb(pid)
-            start = int(time.time()) - 60 * ROWS
+            start = int(time.time()) // 60 * 60 - 60 * ROWS
             asyncio.run(send_at_once(port, [[request(upload(SITE, meter, start)) for meter in METERS]], 1))
             time.sleep(SETTLE_SECONDS)
             path = f"/customers/{self._customer}/power?range=day"

@@ -174,19 +174,35 @@ def alert_line(customer: Customer, view: AlertView) -> AlertLine:
     return AlertLine(RULE_TITLES.get(view.kind, view.kind), meter, view.state.since)
 
 
-def table_rows(curves: Curves, zone: ZoneInfo) -> list[dict[str, object]]:
-    """A row per window that has a reading, its cells in the curves' order; None if there is none."""
-    cells: dict[int, list[object]] = {}
+class Cell(NamedTuple):
+    """A curve's power within a window, kW."""
+
+    low: float
+    mean: float
+    high: float
+    estimated: bool
+    computed: bool
+
+
+class Row(NamedTuple):
+    """A window of the table."""
+
+    time: int
+    """Its start, UTC seconds."""
+    text: str
+    cells: Sequence[Cell | None]
+    """In the curves' order; None: no reading."""
+
+
+def table_rows(curves: Curves, zone: ZoneInfo) -> list[Row]:
+    """A row per window that has a reading."""
+    cells: dict[int, list[Cell | None]] = {}
     for column, curve in enumerate(curves.curves):
         for point in curve.points:
             row = cells.setdefault(point.time, [None] * len(curves.curves))
             if "P" in point.channels:
-                low, mean, high = point.channels["P"]
-                row[column] = {
-                    "low": low, "mean": mean, "high": high,
-                    "estimated": point.estimated, "computed": point.source.computed,
-                }  # fmt: skip
-    return [{"time": time, "text": texts.local_minute(time, zone), "cells": cells[time]} for time in sorted(cells)]
+                row[column] = Cell(*point.channels["P"], point.estimated, point.source.computed)
+    return [Row(time, texts.local_minute(time, zone), cells[time]) for time in sorted(cells)]
 
 
 def chosen_span(call: PageCall, zone: ZoneInfo) -> ChartRange:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 from cenergyd.jobs.site_state.issue_text import duration
@@ -55,12 +55,12 @@ def age(time: int | None, now: int) -> str:
 
 def iso(time: int) -> str:
     """``2026-11-24T19:30:00Z``."""
-    return local_datetime(time, ZoneInfo("UTC")).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return local_datetime(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def local_datetime(time: int, where: ZoneInfo) -> datetime:
+def local_datetime(time: int, where: tzinfo) -> datetime:
     """A time in a zone, limited to the years of the calendar."""
-    return datetime.fromtimestamp(min(max(time, 0), 253402300799 - 86400), UTC).astimezone(where)
+    return datetime.fromtimestamp(min(max(time, 0), 253402300799 - 86400), where)
 
 
 def local(time: int | None, where: ZoneInfo) -> str:
@@ -107,7 +107,9 @@ def number_text(value: float | None, digits: int = 2) -> str:
         return NOTHING
     size = abs(value)
     places = max(0, digits - (1 if size >= 100 else 0) - (1 if size >= 1000 else 0))
-    shown = f"{size:,.{places}f}".replace(",", "\u202f")
+    shown = f"{size:,.{places}f}"
+    if size >= 999:
+        shown = shown.replace(",", "\u202f")
     return f"{MINUS}{shown}" if value < 0 and float(f"{size:.{places}f}") else shown
 
 

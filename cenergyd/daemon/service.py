@@ -91,13 +91,13 @@ class Daemon(OrderedServices):
         )  # fmt: skip
         self.sender = OutboxService(self.outbox, self.plugins, self.plugin_threads, reactor)
         self.backlog_counts = BacklogCounts(reactor, self.customers.job_queue, self.outbox)
+        self.site_states = self._site_states()
         self.jobs = self._jobs()
         self.derivation = self._derivation()
         self.front_end_watch = FrontEndWatch(reactor, self.customers, self.readings, self._customer_changed)
         self.correction_follow_up = CorrectionFollowUp(
             reactor, Corrector(customers=self.customers, readings=self.readings, documents=self.documents)
         )
-        self.site_states = self._site_states()
         self.retention = _retention(settings, reactor, stores, self.jobs)
         self.web = self._web()
         self.addresses = self.web.addresses
@@ -116,7 +116,7 @@ class Daemon(OrderedServices):
             plugins=self.plugins,
             readings=self.stores.cached_readings,
             claimed=self.stores.recent.claimed,
-            marked_by_others=self._marked_by_others,
+            marked_by_others=self.site_states.site_changed,
             left_to_others=self._left_to_others,
             documents=self.documents,
             derivation_queue=self.customers.derivation_queue,
@@ -137,7 +137,7 @@ class Daemon(OrderedServices):
             notify=self._notify,
             threads=self.plugin_threads,
             alert_rules=self.plugins.alert_rules,
-            finished=self._jobs_finished,
+            finished=self.site_states.finished,
         )
 
     def _site_states(self) -> SiteStateService:
@@ -195,19 +195,11 @@ class Daemon(OrderedServices):
         self.feed.publish(customer_id)
         self.site_states.site_changed(customer_id)
 
-    def _marked_by_others(self, customer_id: str) -> None:
-        """This daemon derives what may have been uploaded to another one, which leaves the site's state to it."""
-        self.site_states.site_changed(customer_id)
-
     def _left_to_others(self, customer_ids: Iterable[str]) -> None:
         """Another daemon derives what was uploaded to this one."""
         for customer_id in customer_ids:
             self.site_states.evaluated_elsewhere(customer_id)
             self.uploads.activity.regular.evaluated_elsewhere(customer_id)
-
-    def _jobs_finished(self, customer_id: str) -> None:
-        """Rollups, energy and everything else of a customer's new readings are stored."""
-        self.site_states.finished(customer_id)
 
     async def _customer_changed(self, old: Customer | None, new: Customer | None) -> None:
         """Drop cached credentials of its logger, and evaluate its site again."""

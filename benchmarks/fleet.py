@@ -10,7 +10,7 @@ out: before each, the daemons' clock is set forward to its end (:mod:`benchmarks
 uploaded, and a logger's uploads are 15 minutes apart, as in reality. The peer is the design to replace: Flask, one write an upload, a task that loops over all
 customers and rolls up by InfluxQL, in its favour once a quarter and not each minute.
 
-    python benchmarks/fleet.py [--sites 400] [--quarters 4] [--seconds 20] [--daemons 1] [--reconnect] [--stores servers|influx|embedded]
+    python benchmarks/fleet.py [--sites 400] [--quarters 4] [--seconds 20] [--daemons 1 [2 ...]] [--reconnect] [--stores servers|influx|embedded]
         [--old CHECKOUT] [--no-peer] [--count] [--customers N] [--burst] [--backlog DAYS] [--limit SECONDS] [--set KEY=VALUE]
 
 The quarter that begins an hour closes the one before, whose results are then written: it costs more than the others. So whole hours are
@@ -73,7 +73,7 @@ def main() -> None:
         help="measured ones, a multiple of 4 to be fair: one quarter in four closes an hour",
     )
     parser.add_argument("--seconds", type=float, default=20, help="over which a quarter's uploads are spread")
-    parser.add_argument("--daemons", type=int, default=1)
+    parser.add_argument("--daemons", type=int, nargs="+", default=[1], help="several numbers take turns")
     parser.add_argument("--reconnect", action="store_true", help="a connection for each upload, not for each session")
     parser.add_argument("--stores", choices=["servers", "influx", "embedded"], default="servers")
     parser.add_argument("--old", type=Path, help="another checkout")
@@ -96,7 +96,14 @@ def main() -> None:
         for name, project in (("old", arguments.old), ("cenergyd", PROJECT)):
             if project is not None:
                 began = None if arguments.backlog else start + QUARTER
-                sides.append(stack.enter_context(cenergyd(name, Path(project).resolve(), arguments, began)))
+                for count in arguments.daemons:
+                    sides.append(
+                        stack.enter_context(
+                            cenergyd(
+                                side_name(name, count, arguments), Path(project).resolve(), arguments, began, count
+                            )
+                        )
+                    )
         for side in sides if arguments.backlog else ():
             run_backlog(side, arguments)
         for quarter in range(0 if arguments.backlog else number):
@@ -105,7 +112,7 @@ def main() -> None:
             probes = [session(site, since) for site in range(arguments.sites, arguments.sites + PROBES // len(METERS))]
             for side in sides:
                 if quarter == 0 and side.helper is not None:
-                    warm_up(side, sessions, arguments, since)
+                    warm_up(side, sessions, since)
                 run_quarter(side, sessions, probes if arguments.burst else [], arguments, since)
                 if quarter >= NOT_COUNTED:
                     tell_quarter(side, quarter - NOT_COUNTED + 1, since, arguments)
@@ -123,6 +130,11 @@ def closing_quarters(start: int, quarters: int) -> list[bool]:
     return [(start + QUARTER * (number + NOT_COUNTED)) % HOUR == 0 for number in range(quarters)]
 
 
+def side_name(name: str, daemons: int, arguments: argparse.Namespace) -> str:
+    """The name of a version, with how many daemons it has if several numbers are compared."""
+    return name if len(arguments.daemons) == 1 else f"{name} x {daemons}"
+
+
 def has_peer(arguments: argparse.Namespace) -> bool:
     """Whether the design to replace is measured too; it has no embedded stores, and takes in no backlog."""
     return arguments.stores == "servers" and not arguments.no_peer and not arguments.backlog
@@ -134,12 +146,12 @@ def check_installed(*modules: str) -> None:
         raise SystemExit(f"the peer needs: pip install {' '.join(missing)}  (or leave it out: --no-peer)")
 
 
-def warm_up(side: Side, sessions: Sequence[Sequence[bytes]], arguments: argparse.Namespace, since: int) -> None:
+def warm_up(side: Side, sessions: Sequence[Sequence[bytes]], since: int) -> None:
     """Send the same uploads several times, so that several daemons have had each."""
     assert side.clock is not None
     side.clock.set(since + QUARTER + AFTER_QUARTER)
     time.sleep(STEP_SECONDS)
-    for _ in range(WARM_UP_ROUNDS * (arguments.daemons - 1)):
+    for _ in range(WARM_UP_ROUNDS * (len(side.processes["daemons"]) - 1)):
         asyncio.run(send_at_once(side.port, sessions))
 
 
@@ -210,7 +222,7 @@ def table(sides: Sequence[Side], closing: Sequence[bool], arguments: argparse.Na
     costs: dict[str, float] = {}
     ours: dict[str, float] = {}
     print(
-        f"\n{arguments.sites} sites, {arguments.daemons} daemon(s), {arguments.stores}; means of {arguments.quarters} quarters, "
+        f"\n{arguments.sites} sites, daemons: {arguments.daemons}, {arguments.stores}; means of {arguments.quarters} quarters, "
         f"{sum(closing)} of which closed an hour"
     )
     if sum(closing) * 4 != arguments.quarters:
@@ -251,6 +263,12 @@ def table(sides: Sequence[Side], closing: Sequence[bool], arguments: argparse.Na
             "          an upload took {:.0f} ms (median), {:.0f} ms (99 %), {:.0f} ms (longest)".format(*times), end=""
         )
         print(f"; {side.refused} were answered 503 and sent again" if side.refused else "")
+    first, *others = (side_name("cenergyd", number, arguments) for number in arguments.daemons)
+    for name in others:
+        print(
+            f"ratio of {name} to {first}: {costs[name] / costs[first]:.2f} in all, "
+            f"{ours[name] / ours[first]:.2f} without MongoDB's protocol"
+        )
     for name in ("peer", "old"):
         if name in costs and "cenergyd" in costs:
             print(

@@ -139,10 +139,13 @@ def server_pids(influx: RunningInflux | None, mongo: RunningMongo | None) -> dic
 
 
 @contextmanager
-def cenergyd(name: str, project: Path, arguments: argparse.Namespace, began: float | None = None) -> Iterator[Side]:
+def cenergyd(
+    name: str, project: Path, arguments: argparse.Namespace, began: float | None = None, number: int = 1
+) -> Iterator[Side]:
     """Daemons of a checkout on stores of their own.
 
     :param began: the daemons' time at their start, UTC seconds, for a clock that can be set; None: the machine's.
+    :param number: of daemons.
     """
     python = str(project / ".venv/bin/python") if project != PROJECT else sys.executable
     with TemporaryDirectory() as folder, servers(arguments) as (influx, mongo):
@@ -163,7 +166,7 @@ def cenergyd(name: str, project: Path, arguments: argparse.Namespace, began: flo
             }
             clock = None if began is None else ShiftedClock(Path(folder) / "clock", began)
             path = None if clock is None else clock.path
-            with daemons(Path(folder), settings, arguments.daemons, project, python, path) as (port, pids):
+            with daemons(Path(folder), settings, number, project, python, path) as (port, pids):
                 yield Side(
                     name=name,
                     port=port,

@@ -121,7 +121,6 @@ def main() -> None:
         sites=SITES,
         customers=SITES,
         stores=asked.stores,
-        daemons=1,
         backlog=asked.days,
         burst=False,
         count=False,

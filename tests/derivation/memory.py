@@ -215,6 +215,8 @@ class Site:
     service: DerivationService
     news: list[str]
     """Customers that live views were notified of."""
+    marked_by_others: list[str]
+    """Customers whose readings others may have received."""
 
     async def came(self, customer_id: str, meter: str, readings: Iterable[Reading]) -> None:
         """An upload: stored, then marked."""
@@ -270,11 +272,12 @@ def site(
     jobs = MemoryQueue(known)
     queue = MemoryQueue(known, jobs)
     news: list[str] = []
+    others: list[str] = []
     service = DerivationService(
         clock=clock, settings=settings.derivation, plugins=plugins, readings=readings, documents=documents,
-        derivation_queue=queue, job_queue=jobs, derived=news.append,
+        derivation_queue=queue, job_queue=jobs, derived=news.append, marked_by_others=others.append,
     )  # fmt: skip
-    return Site(clock, readings, documents, known, queue, jobs, plugins, settings, service, news)
+    return Site(clock, readings, documents, known, queue, jobs, plugins, settings, service, news, others)
 
 
 def customer(key: str = "a", *, facility: str = "1", load: str = "", solar: str = "2", **more: Any) -> Customer:

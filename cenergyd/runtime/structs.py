@@ -7,7 +7,7 @@ A resource is a subclass of :class:`Resource`. Its docstring and the ``Meta`` of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -73,17 +73,20 @@ def to_json(value: object) -> Any:
     return msgspec.to_builtins(value)
 
 
-def schemas(kinds: Iterable[object]) -> dict[str, object]:
-    """JSON Schema components of types and of all types that they refer to, by the class's name without ``Json`` at its end."""
-    _, components = msgspec.json.schema_components(list(kinds), ref_template=_COMPONENT)
-    return {name.removesuffix("Json"): _tidy(schema) for name, schema in components.items()}
+def schemas_of(kinds: Sequence[object]) -> tuple[list[dict[str, object]], dict[str, object]]:
+    """The JSON Schema of each type (a reference where it is a resource), and the components that they refer to.
+
+    Components have the class's name without ``Json`` at its end. All types together take as long as a few of them one by one.
+    """
+    found, components = msgspec.json.schema_components(kinds, ref_template=_COMPONENT)
+    named = {name.removesuffix("Json"): _tidy(schema) for name, schema in components.items()}
+    return [_tidy(schema) for schema in found], named
 
 
 def schema_of(kind: object) -> dict[str, object]:
     """The JSON Schema of one type: a reference where it is a resource."""
-    (schema,), _ = msgspec.json.schema_components([kind], ref_template=_COMPONENT)
-    tidy: dict[str, object] = _tidy(schema)
-    return tidy
+    (schema,), _ = schemas_of([kind])
+    return schema
 
 
 def _tidy(schema: object) -> Any:

@@ -32,7 +32,7 @@ def hours(
     seconds = {role: _role_seconds(role, setups, rows, start, end) for role in ("utility", "load", "solar")}
     for role, own in seconds.items():
         for second in range(start, end):
-            if not _has_meter(role, setups, second) and _is_computed(role, setups, second):
+            if _is_computed(role, setups, second):
                 found = _from_the_others(role, seconds, second)
                 if found is not None:
                     own[second] = found
@@ -129,15 +129,16 @@ def _register_seconds(rows: list[Row], power: dict[int, Second], start: int, end
 
 def _add(piece: dict[str, float], second: Second) -> None:
     net, both, kind = second
-    parts = {
-        "import_kwh": (max(net, 0.0) + both) / 3600,
-        "export_kwh": (max(-net, 0.0) + both) / 3600,
-        "covered_seconds": 1,
-        "bridged_seconds": 1 if kind == "bridged" else 0,
-        "interpolated_seconds": 1 if kind == "interpolated" else 0,
-    }
-    for name, value in parts.items():
-        piece[name] = piece.get(name, 0.0) + value
+    if not piece:
+        piece |= dict.fromkeys(_PARTS, 0.0)
+    piece["import_kwh"] += (max(net, 0.0) + both) / 3600
+    piece["export_kwh"] += (max(-net, 0.0) + both) / 3600
+    piece["covered_seconds"] += 1
+    piece["bridged_seconds"] += kind == "bridged"
+    piece["interpolated_seconds"] += kind == "interpolated"
+
+
+_PARTS = ("import_kwh", "export_kwh", "covered_seconds", "bridged_seconds", "interpolated_seconds")
 
 
 def _setup_at(setups: list[tuple[int, dict[str, tuple[str, bool]]]], second: int) -> dict[str, tuple[str, bool]]:
@@ -148,20 +149,19 @@ def _setup_at(setups: list[tuple[int, dict[str, tuple[str, bool]]]], second: int
     return found
 
 
-def _has_meter(role: str, setups: list[tuple[int, dict[str, tuple[str, bool]]]], second: int) -> bool:
-    return role in _setup_at(setups, second)
-
-
 def _is_computed(role: str, setups: list[tuple[int, dict[str, tuple[str, bool]]]], second: int) -> bool:
-    return role not in _setup_at(setups, second) and len(_setup_at(setups, second)) == 2
+    setup = _setup_at(setups, second)
+    return role not in setup and len(setup) == 2
 
 
 def _is_cut(role: str, setups: list[tuple[int, dict[str, tuple[str, bool]]]], second: int, zone: str) -> bool:
-    local = datetime.datetime.fromtimestamp(second, zoneinfo.ZoneInfo(zone))
-    if local.second == 0:
+    if second % 60 == 0:  # every zone is whole minutes from UTC
+        local = datetime.datetime.fromtimestamp(second, zoneinfo.ZoneInfo(zone))
         before = datetime.datetime.fromtimestamp(second - 1, zoneinfo.ZoneInfo(zone))
         if local.minute == 0 or local.utcoffset() != before.utcoffset():
             return True
+    if all(since != second for since, _ in setups):
+        return False
     return _setup_at(setups, second).get(role) != _setup_at(setups, second - 1).get(role)
 
 

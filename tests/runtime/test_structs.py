@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Meta, UnsetType
 
 from cenergyd.errors import InvalidField
-from cenergyd.runtime.structs import Resource, read, schema_of, schemas, to_json, whole
+from cenergyd.runtime.structs import Resource, read, schema_of, schemas_of, to_json, whole
 
 
 class Part(Resource, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ def test_any_value_is_taken_or_refused(value: Any) -> None:
 
 
 def test_the_schema_says_the_same() -> None:
-    made = schemas([Machine])
+    _, made = schemas_of([Machine])
     assert made["Part"] == {
         "description": "One part.", "type": "object", "required": ["code"], "additionalProperties": False,
         "properties": {"code": {"type": "string", "pattern": "^(?:[a-z]+)$"}, "size": {"type": "integer", "minimum": 1, "maximum": 9}},

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import attrs
 from msgspec import UNSET, Meta, UnsetType
 
-from cenergyd.runtime.structs import Resource, schema_of, schemas
+from cenergyd.runtime.structs import Resource, schemas_of
 from cenergyd.web.server.problems import MEDIA_TYPE
 
 SpecObject = Mapping[str, object]
@@ -77,20 +77,20 @@ class Operation:
         """The types of request and response."""
         return [kind for kind in (self.body, self.response) if kind is not None]
 
-    def to_openapi(self) -> SpecObject:
-        """The operation object with all responses."""
+    def to_openapi(self, schemas: Mapping[object, SpecObject]) -> SpecObject:
+        """The operation object with all responses; ``schemas`` has those of its types."""
         made: dict[str, object] = {
             "operationId": self.id,
             "tags": [self.tag],
             "summary": self.summary,
             "parameters": list(self.parameters),
-            "responses": {str(self.status): self._success()}
+            "responses": {str(self.status): self._success(schemas)}
             | {str(code): {"$ref": f"#/components/responses/Problem{code}"} for code in sorted(self._codes())},
         }
         if self.description:
             made["description"] = self.description
         if self.body is not None:
-            content = {"schema": schema_of(self.body)}
+            content = {"schema": schemas[self.body]}
             made["requestBody"] = {"required": True, "content": dict.fromkeys(self.body_media_types, content)}
         if self.public:
             made["security"] = []
@@ -108,10 +108,10 @@ class Operation:
             codes.add(404)
         return codes
 
-    def _success(self) -> SpecObject:
+    def _success(self, schemas: Mapping[object, SpecObject]) -> SpecObject:
         made: dict[str, object] = {"description": "Done."}
         if self.response is not None:
-            made["content"] = {self.response_media_type: {"schema": schema_of(self.response)}}
+            made["content"] = {self.response_media_type: {"schema": schemas[self.response]}}
         if self.etag:
             made["headers"] = {"ETag": {"required": True, "schema": {"type": "string"}}}
         return made
@@ -153,10 +153,13 @@ def document(
     operations: Sequence[tuple[str, str, Operation]],
 ) -> dict[str, object]:
     """The whole document; ``operations`` are (method, path, operation)."""
+    kinds = (Problem, *(kind for _, _, operation in operations for kind in operation.types))
+    found, components = schemas_of(kinds)
+    schemas = dict(zip(kinds, found, strict=True))
     paths: dict[str, dict[str, object]] = {}
     for method, path, operation in operations:
-        paths.setdefault(path, {})[method.lower()] = operation.to_openapi()
-    problem = {MEDIA_TYPE: {"schema": schema_of(Problem)}}
+        paths.setdefault(path, {})[method.lower()] = operation.to_openapi(schemas)
+    problem = {MEDIA_TYPE: {"schema": schemas[Problem]}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -174,7 +177,7 @@ def document(
                 "bearer": {"type": "http", "scheme": "bearer", "description": "Created by `cenergyd token add`."},
                 "session": {"type": "apiKey", "in": "cookie", "name": "cenergyd", "description": "Set by signing in."},
             },
-            "schemas": schemas([Problem, *(kind for _, _, operation in operations for kind in operation.types)]),
+            "schemas": components,
             "responses": {
                 f"Problem{code}": {"description": description, "content": problem}
                 for code, description in _ERRORS.items()

@@ -1,4 +1,4 @@
-"""Comparing many numbers: ``pytest.approx`` takes some hundred times as long, which was a quarter of some tests' time."""
+"""Comparing many numbers: ``pytest.approx`` takes thirty times as long."""
 
 from __future__ import annotations
 

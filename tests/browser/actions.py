@@ -111,7 +111,7 @@ def open_session(daemon: RunningDaemon, token: str) -> Morsel[str]:
 
 
 def sign_in(browser: webdriver.Chrome, daemon: RunningDaemon, token: str) -> None:
-    """Give the browser a session; no page is opened. The sign-in page, which takes ten times the CPU time, has tests of its own."""
+    """Give the browser a session; no page is opened. The sign-in page, which takes half a second of CPU time, has tests of its own."""
     cookie = open_session(daemon, token)
     kept = {"name": cookie.key, "value": cookie.value, "url": daemon.url, "path": cookie["path"]}
     kept |= {"httpOnly": bool(cookie["httponly"]), "sameSite": cookie["samesite"].capitalize()}

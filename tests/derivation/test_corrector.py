@@ -298,7 +298,7 @@ async def test_corrections_are_bounded(stores: Pair, monkeypatch: pytest.MonkeyP
     settings, opened = stores
     # As many as there may be on one pair of stores; on the other a lower bound shows the same in a tenth of the time.
     most = MAX_ACTIVE if settings.customers.url.startswith("sqlite") else 10
-    monkeypatch.setattr(corrections, "MAX_ACTIVE", most)
+    monkeypatch.setattr(module, "MAX_ACTIVE", most)
     customer = await a_site(opened)
     mend = corrector(opened)
     made: list[Listed] = []

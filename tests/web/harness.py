@@ -42,7 +42,7 @@ from cenergyd.web.server.root import Root
 from cenergyd.web.server.site import BoundedSite
 from cenergyd.web.views.context import PAGE_SIZE, Context
 
-# The API has the same types in every test; their schemas take a third of a test's CPU time.
+# The API has the same types in every test, and making their schemas takes longer than many of the tests.
 openapi.schemas_of = lru_cache(openapi.schemas_of)
 
 

@@ -30,6 +30,8 @@ class _MarkRound:
     """The time of its first mark, from which the expiry of the claim is counted."""
     claim: str = attrs.field(factory=lambda: uuid4().hex)
     customers: set[str] = attrs.field(factory=set)
+    joined: set[str] = attrs.field(factory=set)
+    """Customers whose ranges may have been joined with others' marks, also if the store's answer was lost."""
     writes: InProgress = attrs.field(factory=InProgress)
     """Marks that the store has not answered yet."""
 
@@ -88,12 +90,11 @@ class ClaimedMarks:
         """The works of a round, with what others have marked since."""
         works = await self._queue.claimed(ended.claim, len(ended.customers))
         marked = [work for work in works if work.customer.pending_start is not None]
-        if not marked:
-            return works
-        await self._queue.join_pending(marked)
-        joined = {work.customer.id for work in marked}
-        works = await self._queue.claimed(ended.claim, len(ended.customers))
-        return [_with_others_marks(work) if work.customer.id in joined else work for work in works]
+        if marked:
+            ended.joined.update(work.customer.id for work in marked)
+            await self._queue.join_pending(marked)
+            works = await self._queue.claimed(ended.claim, len(ended.customers))
+        return [_with_others_marks(work) if work.customer.id in ended.joined else work for work in works]
 
     def _current(self) -> _MarkRound:
         if not self._joins or len(self._rounds[-1].customers) >= MAX_CUSTOMERS:

@@ -183,6 +183,33 @@ def test_who_derives_what_others_have_received_is_told_once_each_time() -> None:
     )
 
 
+@pytest.mark.parametrize("lost", ["join_pending", "claimed"])
+def test_others_marks_are_known_though_the_answer_after_joining_them_was_lost(lost: str) -> None:
+    claims = RecentClaims("before", None, "mine", is_marked=False, jobs_idle=True)
+    daemon = site(attrs.evolve(customer("a"), claims=claims))
+    marks = marks_of(daemon)
+    mark(daemon, marks, "a", 0, 10)
+    settle(daemon.clock, daemon.queue.mark([PendingMark("a", 5, 20)]))
+    join, claimed = daemon.queue.join_pending, daemon.queue.claimed
+
+    async def unanswered(*_arguments: Any) -> Any:
+        raise StoreUnavailable("no answer")
+
+    async def joined(works: Sequence[PendingWork]) -> None:
+        await join(works)
+        daemon.queue.claimed = unanswered  # type: ignore[method-assign]
+        if lost == "join_pending":
+            await unanswered()
+
+    daemon.queue.join_pending = joined  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        taken(daemon, marks)
+    daemon.queue.claimed = claimed  # type: ignore[method-assign]
+    works = taken(daemon, marks)
+    assert windows(works) == [("a", 0, 20)]
+    assert works[0][0].customer.claims == claims._replace(derivation=None)
+
+
 def test_a_claim_that_waited_long_is_renewed_before_anything_is_written() -> None:
     daemon = site(customer("a"))
     daemon.service.marks.open = True

@@ -259,7 +259,12 @@ class MongoPendingQueue:
         requests = [
             UpdateOne(
                 {**self._owned(work), **only},
-                {"$unset": unset, **also, **ended, "$set": {fields.done: work.claim, **also.get("$set", {})}},
+                {
+                    "$unset": unset,
+                    **also,
+                    **ended,
+                    "$set": {fields.done: work.claim, **also.get("$set", {}), **ended.get("$set", {})},
+                },
             )
             for work, also, ended in zip(works, more, self._ended(works, ranges), strict=True)
         ]
@@ -273,13 +278,18 @@ class MongoPendingQueue:
     def _ended(
         self, works: Sequence[PendingWork], ranges: Sequence[TimeRange] | None
     ) -> Sequence[Mapping[str, Mapping[str, object]]]:
-        """The update operators that add claims to those that ended last."""
+        """The update operators that add claims to those that ended last, or begin anew if these were not known when it was claimed."""
         if ranges is None:
             return [{}] * len(works)
-        return [
-            {"$push": {self._fields.ended: {"$each": [[work.claim, time_range.start]], "$slice": -_KEPT_ENDED}}}
-            for work, time_range in zip(works, ranges, strict=True)
-        ]
+        ended = self._fields.ended
+        operators: list[Mapping[str, Mapping[str, object]]] = []
+        for work, time_range in zip(works, ranges, strict=True):
+            new, claims = [[work.claim, time_range.start]], work.customer.claims
+            is_known = claims is not None and claims.ended
+            operators.append(
+                {"$push": {ended: {"$each": new, "$slice": -_KEPT_ENDED}}} if is_known else {"$set": {ended: new}}
+            )
+        return operators
 
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
         """Move the work back to pending."""
@@ -338,7 +348,8 @@ class MongoPendingQueue:
             times = [time for field in both if (time := time_of(own.get(field))) is not None]
             at_hand = fields.start if fields.start in own else fields.work_start
             query = {"_id": own["_id"], at_hand: _EXISTS, fields.done: own.get(fields.done)}
-            is_known = fields.work_start not in own and bool(ended_claims(own))
+            # Without the claim that finished last, an older version of cenergyd may have removed it when it claimed the customer.
+            is_known = fields.work_start not in own and fields.done in own and bool(ended_claims(own))
             oldest[own["_id"]] = (min(times), (query, is_known))
         return [query for _, query in sorted(oldest.values(), key=lambda each: each[0])[:limit]]
 

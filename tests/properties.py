@@ -22,21 +22,16 @@ AsyncTest = Callable[..., Coroutine[Any, Any, None]]
 
 
 def for_all(
-    max_examples: int = 12, derandomize: bool = False, **strategies: SearchStrategy[Any]
+    max_examples: int = 12, **strategies: SearchStrategy[Any]
 ) -> Callable[[AsyncTest], Callable[..., Deferred[None]]]:
     """Run an ``async def`` test for drawn values of the named parameters; the other parameters are fixtures.
 
     The fixtures are shared by all examples: each example uses names of its own.
-
-    :param derandomize: draw the same values at every run.
     """
 
     def decorate(test: AsyncTest) -> Callable[..., Deferred[None]]:
         def run(**fixtures: Any) -> Deferred[None]:
-            @settings(
-                max_examples=max_examples, derandomize=derandomize, deadline=None,
-                suppress_health_check=[HealthCheck.too_slow],
-            )  # fmt: skip
+            @settings(max_examples=max_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
             @given(**strategies)
             def example(**drawn: Any) -> None:
                 pytest_twisted.blockon(Deferred.fromCoroutine(test(**fixtures, **drawn)))

@@ -245,7 +245,7 @@ async def run_steps(fleet: Fleet, done: Sequence[Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "mongo"])
-@for_all(max_examples=8, derandomize=True, done=steps)
+@for_all(max_examples=8, done=steps)
 async def test_under_every_claim_the_cache_agrees_with_the_store(
     kind: str, store: CustomerStore, second: CustomerStore, done: Sequence[Any]
 ) -> None:

@@ -68,7 +68,6 @@ class UploadParts(Service):
         self._mark_pending = mark
         self._stored = stored
         self._hash_pool = BoundedPool(reactor, "argon2", HASH_THREADS, MAX_WAITING)
-        self._hash_pool.start()  # without a thread, until there is a password to hash
         announced = notices if stores.customers.announces_changes else None
         self.credentials = CredentialChecker(
             stores.customers, self._hash_pool, reactor, settings.credentials, announced

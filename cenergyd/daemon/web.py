@@ -85,7 +85,6 @@ class WebServer(Service):
         """Seconds that a stop waits for requests that are being read or answered."""
         self._clients = Clients(settings.server.trusted_proxies)
         self._page_pool = BoundedPool(reactor, "pages", 1, MAX_WAITING_PAGES)
-        self._page_pool.start()  # without a thread, until a page is requested
         self.tokens = Tokens(stores.documents)
         self._plugins = plugins
         self._store_infos = store_infos

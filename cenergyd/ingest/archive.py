@@ -66,7 +66,6 @@ class UploadArchive(Service):
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Begin."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._pool.start()
         self._pruning.startService()
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name

@@ -75,7 +75,6 @@ class CredentialsUnderTest:
 @pytest_twisted.async_yield_fixture
 async def credentials(tmp_path) -> AsyncIterator[CredentialsUnderTest]:
     made = CredentialsUnderTest(tmp_path)
-    made.pool.start()
     await made.store.open()
     yield made
     await made.checker.finish()

@@ -66,7 +66,6 @@ async def daemons(stores_url: Callable[[], str], tmp_path: Path) -> AsyncIterato
     urls = {"customers.url": stores_url(), "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
     stores = await open_stores(load_settings(Settings, None, urls), reactor)  # type: ignore[arg-type]
     made = TwoDaemons(stores)
-    made.pool.start()
     yield made
     made.proof.close()
     await made.credentials.finish()

@@ -17,7 +17,6 @@ from cenergyd.runtime.threads import BoundedPool
 @pytest_twisted.ensureDeferred
 async def test_cancelled_calls_keep_their_places_until_a_thread_is_free() -> None:
     pool, gate, made = BoundedPool(reactor, "test", 1, 1), Event(), list[str]()
-    pool.start()
     try:
         first = Deferred.fromCoroutine(pool.run(gate.wait, 30))
         second = Deferred.fromCoroutine(pool.run(made.append, "second"))
@@ -46,7 +45,6 @@ async def test_cancelled_calls_keep_their_places_until_a_thread_is_free() -> Non
 @pytest_twisted.ensureDeferred
 async def test_what_a_function_raises_is_raised() -> None:
     pool = BoundedPool(reactor, "test", 1, 0)
-    pool.start()
     try:
         with pytest.raises(ZeroDivisionError):
             await pool.run(divmod, 1, 0)

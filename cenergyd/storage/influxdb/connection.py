@@ -86,11 +86,6 @@ class InfluxConnection:
         self._failed: dict[str, str] = {}
         """Retention policy -> time of a point in the last write, if InfluxDB failed to store that write."""
 
-    def start(self) -> None:
-        """Start the threads."""
-        for pool in self._pools:
-            pool.start()
-
     def stop(self) -> None:
         """Wait for running requests (at most the timeout) and disconnect."""
         for pool in self._pools:

@@ -98,8 +98,7 @@ class InfluxReadingStore:
         self._pages = PagedQueries(self._influx, reactor)
 
     async def open(self) -> None:
-        """Start the threads; create the database if it is missing and the user may."""
-        self._influx.start()
+        """Create the database if it is missing and the user may."""
         for policy in self._policies:
             await self._influx.ensure_policy(policy)
         await self.ping()

@@ -60,9 +60,7 @@ class EmbeddedDatabase:
         self._readers = BoundedPool(reactor, f"sqlite-read {path.name}", 2, max_waiting)
 
     async def open(self) -> None:
-        """Start the threads, create or upgrade the schema. Raises StoreUnavailable with the path and reason."""
-        self._writer.start()
-        self._readers.start()
+        """Create or upgrade the schema. Raises StoreUnavailable with the path and reason."""
         await self.write(self._upgrade)
 
     async def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -116,8 +116,6 @@ class Daemon(OrderedServices):
             plugins=self.plugins,
             readings=self.stores.cached_readings,
             claimed=self.stores.recent.claimed,
-            marked_by_others=self.site_states.site_changed,
-            left_to_others=self._left_to_others,
             documents=self.documents,
             derivation_queue=self.customers.derivation_queue,
             job_queue=self.customers.job_queue,
@@ -194,12 +192,6 @@ class Daemon(OrderedServices):
         """Readings of a customer were stored or computed."""
         self.feed.publish(customer_id)
         self.site_states.site_changed(customer_id)
-
-    def _left_to_others(self, customer_ids: Iterable[str]) -> None:
-        """Another daemon derives what was uploaded to this one."""
-        for customer_id in customer_ids:
-            self.site_states.evaluated_elsewhere(customer_id)
-            self.uploads.activity.regular.evaluated_elsewhere(customer_id)
 
     async def _customer_changed(self, old: Customer | None, new: Customer | None) -> None:
         """Drop cached credentials of its logger, and evaluate its site again."""

@@ -8,7 +8,7 @@ is in the store like any other: if this daemon dies, it expires and another daem
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from uuid import uuid4
 
 import attrs
@@ -40,18 +40,9 @@ class ClaimedMarks:
     """Marks readings for the derivation of this daemon; see the module's docstring.
 
     :param ttl: seconds until a claim expires.
-    :param left_to_others: called with the ids of customers that were marked, but not claimed, because another claim was on them: who derives
-        them will find the marks.
     """
 
-    def __init__(
-        self,
-        queue: DerivationQueue,
-        clock: Clock,
-        ttl: int,
-        left_to_others: Callable[[Iterable[str]], None] = lambda customer_ids: None,
-    ) -> None:
-        self._left_to_others = left_to_others
+    def __init__(self, queue: DerivationQueue, clock: Clock, ttl: int) -> None:
         self._queue = queue
         self._clock = clock
         self._ttl = ttl
@@ -82,8 +73,6 @@ class ClaimedMarks:
             works = await self._claimed(each)
             self._rounds.remove(each)
             self._works.extend((work, each.began) for work in works)
-            if others := each.customers.difference(work.customer.id for work in works):
-                self._left_to_others(others)
         return [self._works.popleft() for _ in range(min(limit, len(self._works)))]
 
     async def _claimed(self, ended: _MarkRound) -> list[PendingWork]:

@@ -256,12 +256,8 @@ class Committer:
 
     def _is_new_result(self, done: TaskResult) -> bool:
         """Whether a failed range has readings that the jobs do not know yet; false at every further attempt."""
-        return not self.has_failed(done.task.work)
-
-    def has_failed(self, work: PendingWork) -> bool:
-        """Whether the derivation of this range has failed here before."""
-        known = self._failing.get(work.customer.id)
-        return known is not None and known[1:] == (work.start, work.end)
+        known = self._failing.get(done.task.customer_id)
+        return known is None or known[1:] != (done.task.work.start, done.task.work.end)
 
     def _log_failure(self, done: TaskResult) -> None:
         failure, work = done.failure, done.task.work

@@ -6,7 +6,7 @@ written together), backlogs (long ranges, chunk by chunk, a few at a time), and 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from math import ceil
 from typing import cast
 from uuid import uuid4
@@ -55,8 +55,6 @@ class DerivationService(Service):
 
     :param clock: the reactor, or a Clock whose time is UTC seconds.
     :param claimed: called with all work that is claimed, before its readings are read, and the earliest time that it may change.
-    :param marked_by_others: called with the id of each claimed customer whose new readings others may have received and marked.
-    :param left_to_others: called with the ids of customers for whom readings were uploaded to this daemon that another claim's holder derives.
     :param derived: called with the id of each customer whose computed readings have changed.
     :param plugins: with the ``cenergyd_derive`` implementations.
     :param jobs: this daemon's jobs, which take over derived ranges; None: all ranges go to the job queue.
@@ -76,8 +74,6 @@ class DerivationService(Service):
         derivation_queue: DerivationQueue,
         job_queue: PendingQueue,
         claimed: Callable[[PendingWork, int], None] = lambda work, start: None,
-        marked_by_others: Callable[[str], None] = ignore_customer,
-        left_to_others: Callable[[Iterable[str]], None] = lambda customer_ids: None,
         derived: Callable[[str], None] = ignore_customer,
         jobs: FollowingJobs | None = None,
     ) -> None:
@@ -85,7 +81,6 @@ class DerivationService(Service):
         self._clock = clock
         self._queue = derivation_queue
         self._work_claimed = claimed
-        self._marked_by_others = marked_by_others
         self._tolerance = settings.tolerance_seconds
         self._ttl = max(CLAIM_SECONDS, ceil(1.5 * settings.plugin_timeout_seconds))
         self._runner = TaskRunner(derivation_queue, clock, self.status)
@@ -93,8 +88,7 @@ class DerivationService(Service):
             readings=readings, queue=derivation_queue, job_queue=job_queue, clock=clock, ttl=self._ttl,
             tolerance=settings.tolerance_seconds, retry_seconds=RETRY_SECONDS, status=self.status, derived=derived, jobs=jobs,
         )  # fmt: skip
-        self._has_failed = committer.has_failed
-        self.marks = ClaimedMarks(derivation_queue, clock, self._ttl, left_to_others)
+        self.marks = ClaimedMarks(derivation_queue, clock, self._ttl)
         """Marks the readings uploaded to this daemon."""
         # Waiting ranges must be derived, or their claims renewed, before the claims expire.
         self._claims_marks = settings.interval_seconds + MAX_REST_SECONDS < self._ttl
@@ -184,9 +178,6 @@ class DerivationService(Service):
             log.failure("pending customers cannot be claimed")
         for work, _ in works:
             self._work_claimed(work, reach(work.customer, work.start, work.end, self._tolerance).start)
-            claims = work.customer.claims
-            if (claims is None or claims.derivation is None) and not self._has_failed(work):
-                self._marked_by_others(work.customer.id)
         return works
 
     async def _release_after(self, work: Awaitable[None]) -> None:

@@ -75,8 +75,6 @@ class RegularUploads:
         self._held: dict[str, _Held] = {}
         self._of_customer: dict[str, str] = {}
         """Customer id -> serial number of the logger whose uploads are held."""
-        self._evaluated_elsewhere: set[str] = set()
-        """Customers whose sites another daemon evaluates after their last uploads."""
 
     def knows(self, serial: str) -> bool:
         """Whether uploads of the logger can be compared with its document."""
@@ -148,7 +146,6 @@ class RegularUploads:
             return None
         if self._of_customer.get(held.record.customer) == serial:
             del self._of_customer[held.record.customer]
-        self._evaluated_elsewhere.discard(held.record.customer)
         return held.record
 
     def overdue(self, now: float, *, everything: bool = False) -> list[str]:
@@ -156,16 +153,8 @@ class RegularUploads:
         return [
             serial
             for serial, held in self._held.items()
-            if everything
-            or held.is_different
-            or held.record.customer in self._evaluated_elsewhere
-            or not 0 <= now - held.since < LONGEST_HELD
+            if everything or held.is_different or not 0 <= now - held.since < LONGEST_HELD
         ]
-
-    def evaluated_elsewhere(self, customer_id: str) -> None:
-        """Another daemon evaluates a customer's site after the last uploads: write them into the logger's document soon."""
-        if len(self._evaluated_elsewhere) < self._max:
-            self._evaluated_elsewhere.add(customer_id)
 
     def compare(self, serial: str, body: ReadOnlyJson) -> None:
         """Compare a logger's held uploads with its document as it is stored now; call this before :meth:`unsaved`.

@@ -215,8 +215,6 @@ class Site:
     service: DerivationService
     news: list[str]
     """Customers that live views were notified of."""
-    marked_by_others: list[str]
-    """Customers whose readings others may have received."""
 
     async def came(self, customer_id: str, meter: str, readings: Iterable[Reading]) -> None:
         """An upload: stored, then marked."""
@@ -272,12 +270,11 @@ def site(
     jobs = MemoryQueue(known)
     queue = MemoryQueue(known, jobs)
     news: list[str] = []
-    others: list[str] = []
     service = DerivationService(
         clock=clock, settings=settings.derivation, plugins=plugins, readings=readings, documents=documents,
-        derivation_queue=queue, job_queue=jobs, derived=news.append, marked_by_others=others.append,
+        derivation_queue=queue, job_queue=jobs, derived=news.append,
     )  # fmt: skip
-    return Site(clock, readings, documents, known, queue, jobs, plugins, settings, service, news, others)
+    return Site(clock, readings, documents, known, queue, jobs, plugins, settings, service, news)
 
 
 def customer(key: str = "a", *, facility: str = "1", load: str = "", solar: str = "2", **more: Any) -> Customer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -15,13 +15,12 @@ from cenergyd.customers.model import EndedClaim, PendingMark, PendingWork, Recen
 from cenergyd.derivation import claimed_marks
 from cenergyd.derivation.claimed_marks import ClaimedMarks
 from cenergyd.derivation.service import CLAIM_SECONDS
-from cenergyd.derivation.task_runner import RETRY_SECONDS
 from cenergyd.errors import StoreUnavailable
 from tests.derivation.memory import START, Site, customer, minutes, settle, site
 
 
-def marks_of(daemon: Site, left: Callable[[Iterable[str]], None] = lambda customer_ids: None) -> ClaimedMarks:
-    marks = ClaimedMarks(daemon.queue, daemon.clock, CLAIM_SECONDS, left)
+def marks_of(daemon: Site) -> ClaimedMarks:
+    marks = ClaimedMarks(daemon.queue, daemon.clock, CLAIM_SECONDS)
     marks.open = True
     return marks
 
@@ -145,42 +144,14 @@ def test_work_that_others_have_marked_does_not_say_which_claim_ended_last() -> N
     marks = marks_of(daemon)
     for key in "abc":
         mark(daemon, marks, key, 0, 10)
-    left: set[str] = set()
-    others = marks_of(daemon, left.update)
+    others = marks_of(daemon)
     mark(daemon, others, "a", 5, 20)
     mark(daemon, others, "b", 0, 10)
     assert not taken(daemon, others)
-    assert left == {"a", "b"}
     works = taken(daemon, marks)
     assert windows(works) == [("a", 0, 20), ("b", 0, 10), ("c", 0, 10)]
     unknown = claims._replace(derivation=None)
     assert {work.customer.id: work.customer.claims for work, _ in works} == {"a": unknown, "b": unknown, "c": claims}
-
-
-def test_who_derives_what_others_have_received_is_told_once_each_time() -> None:
-    claims = RecentClaims("before", None, "mine", is_marked=False, jobs_idle=True)
-    daemon = site(
-        attrs.evolve(customer("a"), claims=claims),
-        attrs.evolve(customer("b"), claims=claims),
-        attrs.evolve(customer("c", facility="", load="", solar=""), claims=claims._replace(derivation=None)),
-        attrs.evolve(
-            customer("d", extensions={"derivation": {"plugin": "none"}}), claims=claims._replace(derivation=None)
-        ),
-    )
-    daemon.service.marks.open = True
-    for key in "ab":
-        came(daemon, key, "1")
-    for key in "bcd":
-        settle(daemon.clock, daemon.came(key, "2", minutes(3)))  # another daemon marks them
-    daemon.tick()
-    assert sorted(daemon.marked_by_others) == ["b", "c", "d"], "also where nothing is computed"
-    settle(daemon.clock, daemon.came("c", "2", minutes(3)))
-    for _ in range(3):
-        daemon.clock.advance(RETRY_SECONDS)
-        daemon.tick()
-    assert sorted(daemon.marked_by_others) == ["b", "c", "c", "d"], (
-        "a failed derivation that is tried again brings nothing new"
-    )
 
 
 @pytest.mark.parametrize("lost", ["join_pending", "claimed"])

@@ -144,31 +144,6 @@ def test_uploads_that_other_daemons_received_meanwhile_are_no_pause() -> None:
     assert (here.version, here.body["gaps"]) == (version + 1, [[NOON // 86400, 1800]]), "nobody received one"
 
 
-def test_uploads_to_a_daemon_that_does_not_evaluate_the_site_are_written_soon() -> None:
-    here = Daemons(2)
-    for number in (0, 1):
-        learnt(here)
-        here.upload(number)
-        here.upload(number, meter="2")
-        here.clock.advance(900)
-        here.evaluate(number)
-    version = here.version
-    here.upload(0)
-    here.upload(1, meter="2")
-    here.all[1].regular.evaluated_elsewhere(OWNER)
-    uploaded = int(here.clock.seconds())
-    here.clock.advance(10)
-    assert here.version == version + 1
-    here.evaluate(0)
-    assert {meter["last_upload"] for meter in here.body["meters"].values()} == {uploaded}
-    here.clock.advance(890)
-    here.upload(1)
-    here.upload(1, meter="2")
-    here.clock.advance(60)
-    assert here.version == version + 1, "the next ones are stored with the site again"
-    assert here.all[1].regular.unsaved(OWNER) is not None
-
-
 def test_whatever_else_is_new_is_written_at_once() -> None:
     for change in ({"error": True}, {"device_type": "other"}, {"meter": "3"}, {"age": 3000}):
         daemons = Daemons()

@@ -161,11 +161,6 @@ class SiteStateService(PeriodicService):
         self._changed_at.setdefault(customer_id, self._clock.seconds())
         self._finished.discard(customer_id)
 
-    def evaluated_elsewhere(self, customer_id: str) -> None:
-        """Another daemon derives what has come and then evaluates the site: forget the notification."""
-        self._changed_at.pop(customer_id, None)
-        self._finished.discard(customer_id)
-
     def finished(self, customer_id: str) -> None:
         """Notify the service that a customer's jobs have run: rollups and energy are stored."""
         if customer_id in self._changed_at:

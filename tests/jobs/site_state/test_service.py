@@ -184,22 +184,6 @@ async def test_a_good_site_is_stored_once_for_each_upload(states: SiteStatesUnde
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_site_that_another_daemon_evaluates_is_left_to_it(states: SiteStatesUnderTest) -> None:
-    customer = await states.site()
-    await states.service.tick()
-    states.evaluated.clear()
-    states.service.site_changed(customer.id)
-    states.service.evaluated_elsewhere(customer.id)
-    states.clock.offset += PASS_SECONDS
-    await states.service.tick()
-    assert states.evaluated == []
-    states.service.site_changed(customer.id)
-    states.clock.offset += PASS_SECONDS
-    await states.service.tick()
-    assert len(states.evaluated) == 1
-
-
-@pytest_twisted.ensureDeferred
 async def test_sites_share_a_pass(states: SiteStatesUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = await states.site(1), await states.site(2)
     await states.service.tick()

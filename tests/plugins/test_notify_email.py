@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import smtplib
 import socket
 import ssl
 import threading
@@ -242,6 +243,24 @@ async def test_a_connection_lost_before_the_text_is_a_failure_and_after_it_unkno
     with pytest.raises(DeliveryUnknown):
         await send(notification, "you@example.org", attempt(), serve(mailbox))
     assert len(mailbox.got) == 1
+
+
+def test_an_attempt_that_is_ended_while_it_connects_does_not_wait_for_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = smtplib.SMTP._get_socket
+
+    def ended_meanwhile(client: Any, *args: Any) -> Any:
+        connected = connect(client, *args)
+        submission.abort()  # the client does not know its socket yet
+        return connected
+
+    monkeypatch.setattr(smtplib.SMTP, "_get_socket", ended_meanwhile)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        server = smtp.MailServer(host="127.0.0.1", port=mute.getsockname()[1], security="none")
+        submission = smtp.Submission(server, "me@example.org", "you@example.org", b"text")
+        with pytest.raises(EmailFailed, match="the attempt was ended"):
+            submission.run()
 
 
 @pytest_twisted.ensureDeferred

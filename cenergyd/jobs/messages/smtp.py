@@ -57,7 +57,7 @@ class Submission:
         self._to = to
         self._content = content
         self.client: _DeadlineSmtp | None = None
-        self._aborted = False
+        self.aborted = False
 
     def run(self) -> None:
         """Submit the message. Returns once the server has accepted it.
@@ -81,7 +81,7 @@ class Submission:
 
     def abort(self) -> None:
         """Close the connection, from any thread: :meth:`run` raises soon after."""
-        self._aborted = True
+        self.aborted = True
         sock = self.client.sock if self.client is not None else None
         if sock is not None:
             with suppress(OSError):
@@ -91,7 +91,7 @@ class Submission:
         server = self.server
         context = ssl.create_default_context(cafile=server.ca_file)
         client = _TlsClient(self, context) if server.security == "tls" else _PlainClient(self)
-        if self._aborted:
+        if self.aborted:
             raise EmailFailed("the attempt was ended")
         client.ehlo_or_helo_if_needed()
         if server.security in ("starttls", "optional"):
@@ -140,6 +140,7 @@ class _DeadlineSmtp(smtplib.SMTP):
     def _watch(self, submission: Submission) -> dict[str, Any]:
         """Register this client with the submission, which may abort it; returns the arguments for the base class, which connects at once."""
         self._deadline = monotonic() + TOTAL_SECONDS
+        self._submission = submission
         submission.client = self
         domain = submission.sender.rpartition("@")[2].strip("> ").encode("ascii", "replace").decode()
         server = submission.server
@@ -155,6 +156,8 @@ class _DeadlineSmtp(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         """The server's reply, if it arrives before the deadline."""
+        if self._submission.aborted:  # possibly before there was a socket that could be closed
+            raise smtplib.SMTPServerDisconnected("the attempt was ended")
         if self.sock is not None:
             self.sock.settimeout(min(TIMEOUT_SECONDS, max(0.01, self._deadline - monotonic())))
         return super().getreply()

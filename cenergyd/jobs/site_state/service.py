@@ -245,18 +245,30 @@ class SiteStateService(PeriodicService):
             ],
             AT_ONCE,
         )
-        items: list[NewDocument] = []
-        summaries = []
-        for (customer, state, old), (day, energy) in zip(evaluations, energies, strict=True):
-            count = alerts.get(customer.id, old.alerts if old else 0)
-            summary = summary_of(customer, state, energy_day=day, energy=energy, alerts=count)
+        summaries = [
+            summary_of(
+                customer, state, energy_day=day, energy=energy, alerts=alerts.get(customer.id, old.alerts if old else 0)
+            )
+            for (customer, state, old), (day, energy) in zip(evaluations, energies, strict=True)
+        ]
+        await self._store(self._to_store(evaluations, summaries, now, numbers_later), before)
+        self._stored(summaries, ())
+
+    def _to_store(
+        self,
+        evaluations: Sequence[SiteEvaluation],
+        summaries: Sequence[SiteSummary],
+        now: int,
+        numbers_later: Collection[str],
+    ) -> list[NewDocument]:
+        """The documents to store; for all states it is noted when they are due."""
+        items = []
+        for (customer, state, old), summary in zip(evaluations, summaries, strict=True):
             due = self._due[customer.id] = min(now + LONGEST, state.next_change or now + LONGEST)
             (self._good.add if state.kind == "good" else self._good.discard)(customer.id)
             if old is None or customer.id not in numbers_later or not differ_in_numbers_only(old, summary):
                 items.append(NewDocument(customer.id, summary_to_json(summary), state.kind, due))
-            summaries.append(summary)
-        await self._store(items, before)
-        self._stored(summaries, ())
+        return items
 
     async def _forget(self, customer_ids: Sequence[str]) -> None:
         """Delete the states of removed customers."""

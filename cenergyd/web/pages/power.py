@@ -19,6 +19,7 @@ from cenergyd.jobs.alerts.text import role_words
 from cenergyd.jobs.energy.self_consumption import shares_of
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.jobs.site_state.issue_text import duration
+from cenergyd.jobs.site_state.model import SiteState
 from cenergyd.readings.corrections import LATEST
 from cenergyd.runtime.gather import concurrently
 from cenergyd.web.api.app import BASE
@@ -94,8 +95,7 @@ class PowerPages:
             self._corrected(customer),
         )
         latest = latest_of(customer, role_sources(customer), without_foreign(customer, last), call.now)
-        shown = alerts_of_state(customer, state)
-        active = [view for view in alerts if view.state.active and (view.kind, view.series) not in shown]
+        active = _beside_the_state(customer, state, alerts)
         values = {
             "here": call.request.uri.decode("latin-1"),
             "alerts": [alert_line(customer, view) for view in active],
@@ -108,8 +108,8 @@ class PowerPages:
             "quantities": QUANTITIES,
             "quantity": call.query("quantity"),
             "span": span,
-            "start_text": texts.local_datetime(span.start, zone).strftime("%Y-%m-%dT%H:%M"),
-            "end_text": texts.local_datetime(span.end, zone).strftime("%Y-%m-%dT%H:%M"),
+            "start_text": _input_text(span.start, zone),
+            "end_text": _input_text(span.end, zone),
             "roles": ROLES,
             "latest": latest.roles,
             "status": status,
@@ -153,6 +153,17 @@ class PowerPages:
     def routes(self) -> Sequence[PageRoute]:
         """The one page."""
         return (PageRoute("GET", "/customers/<customer_id>/power", self.show, "signed_in", is_long=True),)
+
+
+def _beside_the_state(customer: Customer, state: SiteState, alerts: Sequence[AlertView]) -> list[AlertView]:
+    """The active alerts that the site's state does not tell."""
+    told = alerts_of_state(customer, state)
+    return [view for view in alerts if view.state.active and (view.kind, view.series) not in told]
+
+
+def _input_text(time: int, zone: ZoneInfo) -> str:
+    """A time as the value of an input of type ``datetime-local``."""
+    return texts.local_datetime(time, zone).strftime("%Y-%m-%dT%H:%M")
 
 
 def _asked(original: bool) -> dict[str, str]:

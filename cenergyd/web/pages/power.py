@@ -195,7 +195,7 @@ class Cell(NamedTuple):
     computed: bool
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A window of the table."""
 
     time: int
@@ -205,7 +205,7 @@ class Row(NamedTuple):
     """In the curves' order; None: no reading."""
 
 
-def table_rows(curves: Curves, zone: ZoneInfo) -> list[Row]:
+def table_rows(curves: Curves, zone: ZoneInfo) -> list[TableRow]:
     """A row per window that has a reading."""
     cells: dict[int, list[Cell | None]] = {}
     for column, curve in enumerate(curves.curves):
@@ -213,7 +213,7 @@ def table_rows(curves: Curves, zone: ZoneInfo) -> list[Row]:
             row = cells.setdefault(point.time, [None] * len(curves.curves))
             if "P" in point.channels:
                 row[column] = Cell(*point.channels["P"], point.estimated, point.source.computed)
-    return [Row(time, texts.local_minute(time, zone), cells[time]) for time in sorted(cells)]
+    return [TableRow(time, texts.local_minute(time, zone), cells[time]) for time in sorted(cells)]
 
 
 def chosen_span(call: PageCall, zone: ZoneInfo) -> ChartRange:

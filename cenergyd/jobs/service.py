@@ -42,7 +42,8 @@ from cenergyd.settings.sections import Settings
 MAX_REST_SECONDS = 30.0
 """After a pass of d seconds, wait 9 d, at most this, so that most of the processor time is left for uploads."""
 DERIVED_SECONDS = 10.0
-"""Seconds between two passes over ranges whose derivation's claim is still held: they are short, but new readings wait for them."""
+"""Seconds between two passes over ranges whose derivation's claim is still held, however long the last one took: they are short, but new readings
+wait for them, and a claim that has lasted half a minute costs a write to renew."""
 PERIODIC_SECONDS = 60.0
 """Seconds between two calls of ``cenergyd_periodic``."""
 BATCH_CUSTOMERS = 200
@@ -119,7 +120,7 @@ class JobService(Service):
         )
         derived = PeriodicService(
             self._clock, self.run_derived, min(interval_seconds, DERIVED_SECONDS),
-            what="running jobs of derived readings", log=log, longest_rest=MAX_REST_SECONDS, failed=self._failed,
+            what="running jobs of derived readings", log=log, longest_rest=DERIVED_SECONDS, failed=self._failed,
         )  # fmt: skip
         return passes, periodic, derived
 

@@ -1,6 +1,6 @@
 """Reads the results of the jobs for the API and pages, as plain JSON values.
 
-Power in kW, energy in kWh, voltage in V, times in UTC seconds, money as text in the tariff's currency.
+Power in kW, energy in kWh, voltage in V, times in UTC seconds.
 """
 
 from __future__ import annotations

@@ -150,9 +150,9 @@ class HoursReader:
         self._open: tuple[TimeRange, ...] | None = None
         self._before: tuple[TimeRange, ...] | None = None
 
-    async def read_at_once(self, ranges: Sequence[tuple[str, int, int]]) -> None:
-        """Read the stored points of ranges (series, start, end) in one call; :meth:`points` of the same ranges then needs none."""
-        found = await self._readings.read_points_many(ranges)
+    async def read_at_once(self, ranges: Sequence[tuple[str, int, int]], fields: Sequence[str]) -> None:
+        """Read fields of the stored points of ranges (series, start, end) in one call; :meth:`points` of the same ranges then needs none."""
+        found = await self._readings.read_points_many(ranges, fields)
         self._read_before |= dict(zip(ranges, found, strict=True))
 
     async def points(self, series: str, start: int, end: int) -> list[FieldPoint]:

@@ -6,7 +6,7 @@ more than one call's data, so calls made while another is in progress are collec
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -128,6 +128,8 @@ _Summarise = tuple[Sequence[str], _SummaryRange]
 
 
 _Range = tuple[str, int, int]
+_ReadPoints = tuple[Sequence[_Range], tuple[str, ...]]
+"""Ranges, and the fields to read; none: all."""
 _Replacement = tuple[str, int, int, Sequence[FieldPoint]]
 
 
@@ -138,7 +140,7 @@ class BatchingReadingStore:
         self._store = store
         self._reads: Batcher[_Read, dict[str, list[Reading]]] = Batcher(self._read, clock)
         self._summaries: Batcher[_Summarise, dict[str, list[Summary]]] = Batcher(self._summarise, clock)
-        self._points: Batcher[Sequence[_Range], list[list[FieldPoint]]] = Batcher(self._read_points, clock)
+        self._points: Batcher[_ReadPoints, list[list[FieldPoint]]] = Batcher(self._read_points, clock)
         self._replacements: Batcher[Sequence[_Replacement], None] = Batcher(
             self._replace_points, clock, lambda items: [series for series, *_ in items]
         )
@@ -175,14 +177,14 @@ class BatchingReadingStore:
         """Read points; merged with any other read of points if the range is short and there is no limit."""
         if limit is not None or end - start > LONG_SECONDS:
             return await self._store.read_points(series, start, end, limit)
-        (found,) = await self._points.submit([(series, start, end)])
+        (found,) = await self._points.submit(([(series, start, end)], ()))
         return found
 
-    async def read_points_many(self, ranges: Sequence[_Range]) -> list[list[FieldPoint]]:
-        """Read points; merged with any other read of points."""
+    async def read_points_many(self, ranges: Sequence[_Range], fields: Sequence[str] = ()) -> list[list[FieldPoint]]:
+        """Read points; merged with any other read of the same fields of points."""
         if any(end - start > LONG_SECONDS for _, start, end in ranges):
-            return await self._store.read_points_many(ranges)
-        return await self._points.submit(ranges)
+            return await self._store.read_points_many(ranges, fields)
+        return await self._points.submit((ranges, tuple(fields)))
 
     async def replace_points_many(self, items: Sequence[_Replacement]) -> None:
         """Replace points; merged with replacements of other series."""
@@ -209,9 +211,12 @@ class BatchingReadingStore:
 
         return await _by_range(summarise, requests, _lists)
 
-    async def _read_points(self, requests: Sequence[Sequence[_Range]]) -> list[list[list[FieldPoint]]]:
-        found = iter(await self._store.read_points_many([each for ranges in requests for each in ranges]))
-        return [[next(found) for _ in ranges] for ranges in requests]
+    async def _read_points(self, requests: Sequence[_ReadPoints]) -> list[list[list[FieldPoint]]]:
+        found: dict[tuple[str, ...], Iterator[list[FieldPoint]]] = {}
+        for fields in dict.fromkeys(fields for _, fields in requests):
+            every = [each for ranges, other in requests if other == fields for each in ranges]
+            found[fields] = iter(await self._store.read_points_many(every, fields))
+        return [[next(found[fields]) for _ in ranges] for ranges, fields in requests]
 
     async def _replace_points(self, requests: Sequence[Sequence[_Replacement]]) -> list[None]:
         await self._store.replace_points_many([item for items in requests for item in items])

@@ -24,6 +24,21 @@ def check_series(*names: str) -> None:
             raise StoreRejected(f"{name!r} is not a series name: <serial>_<meter id>, letters and digits only")
 
 
+def check_fields(names: Sequence[str]) -> None:
+    """Raise StoreRejected for anything that is not a field's name, and so could inject into a query."""
+    for name in names:
+        if not _is_field_name(name):
+            raise StoreRejected(f"{name!r} is not a field name (letters, digits and _)")
+
+
+def only_fields(points: list[FieldPoint], names: Sequence[str]) -> list[FieldPoint]:
+    """The points with only these fields, without those that have none of them; all if no names are given."""
+    if not names:
+        return points
+    found = ((point.time, {name: point.fields[name] for name in names if name in point.fields}) for point in points)
+    return [FieldPoint(time, fields) for time, fields in found if fields]
+
+
 def storable(readings: Iterable[Reading]) -> list[Reading]:
     """The readings that have a channel or a register: one without any is a gap, and a gap is not stored. -0.0 becomes 0.0.
 

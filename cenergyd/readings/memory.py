@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from cenergyd.errors import StoreUnavailable
 from cenergyd.readings.checks import (
+    check_fields,
     check_series,
     check_summary_request,
+    only_fields,
     points_to_keep,
     readings_to_keep,
     storable,
@@ -139,9 +141,12 @@ class MemoryReadingStore:
         times = sorted(time for time in stored if start <= time < end)[:limit]
         return [FieldPoint(time, dict(stored[time].fields)) for time in times]
 
-    async def read_points_many(self, ranges: Sequence[tuple[str, int, int]]) -> list[list[FieldPoint]]:
+    async def read_points_many(
+        self, ranges: Sequence[tuple[str, int, int]], fields: Sequence[str] = ()
+    ) -> list[list[FieldPoint]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
-        return [await self.read_points(*asked) for asked in ranges]
+        check_fields(fields)
+        return [only_fields(await self.read_points(*asked), fields) for asked in ranges]
 
     def _check(self, *series: str) -> None:
         if self.down is not None:

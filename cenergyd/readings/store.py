@@ -118,6 +118,11 @@ class ReadingStore(Protocol):
         """Field points by time, ascending."""
         ...
 
-    async def read_points_many(self, ranges: Sequence[tuple[str, int, int]]) -> list[list[FieldPoint]]:
-        """The field points of each (series, start, end), in as few round trips as the store allows."""
+    async def read_points_many(
+        self, ranges: Sequence[tuple[str, int, int]], fields: Sequence[str] = ()
+    ) -> list[list[FieldPoint]]:
+        """The field points of each (series, start, end), in as few round trips as the store allows.
+
+        :param fields: only these fields, and only points that have any of them; none: all.
+        """
         ...

@@ -118,21 +118,27 @@ def test_first_and_last_readings_are_found_for_many_at_once(
 
 def test_points_read_at_once_are_read_together(batching: tuple[Clock, SlowReadingStore, BatchingReadingStore]) -> None:
     clock, store, together = batching
-    start(store.write_points("A_1_1h", [FieldPoint(T0, {"P": 1.0}), FieldPoint(T0 + 60, {"P": 2.0})]))
-    calls: list[Sequence[tuple[str, int, int]]] = []
+    start(store.write_points("A_1_1h", [FieldPoint(T0, {"P": 1.0, "Q": 3.0}), FieldPoint(T0 + 60, {"P": 2.0})]))
+    calls: list[tuple[Sequence[tuple[str, int, int]], Sequence[str]]] = []
     read_points_many = store.read_points_many
 
-    async def counted(ranges: Sequence[tuple[str, int, int]]) -> list[list[FieldPoint]]:
-        calls.append(ranges)
-        return await read_points_many(ranges)
+    async def counted(ranges: Sequence[tuple[str, int, int]], fields: Sequence[str] = ()) -> list[list[FieldPoint]]:
+        calls.append((ranges, fields))
+        return await read_points_many(ranges, fields)
 
     store.read_points_many = counted  # type: ignore[method-assign]
     asked = [start(together.read_points(name, T0, T0 + 60)) for name in ("A_1_1h", "A_2_1h")]
     limited = start(together.read_points("A_1_1h", T0, T0 + 120, 1))
+    of_fields = [start(together.read_points_many([("A_1_1h", T0, end)], ["Q"])) for end in (T0 + 60, T0)]
     clock.advance(0)
-    assert [outcome(each) for each in asked] == [[FieldPoint(T0, {"P": 1.0})], []]
-    assert outcome(limited) == [FieldPoint(T0, {"P": 1.0})]
-    assert calls == [[("A_1_1h", T0, T0 + 60), ("A_2_1h", T0, T0 + 60)]]
+    whole = FieldPoint(T0, {"P": 1.0, "Q": 3.0})
+    assert [outcome(each) for each in asked] == [[whole], []]
+    assert outcome(limited) == [whole]
+    assert [outcome(each) for each in of_fields] == [[[FieldPoint(T0, {"Q": 3.0})]], [[]]]
+    assert calls == [
+        ([("A_1_1h", T0, T0 + 60), ("A_2_1h", T0, T0 + 60)], ()),
+        ([("A_1_1h", T0, T0 + 60), ("A_1_1h", T0, T0)], ("Q",)),
+    ]
 
 
 def test_a_long_range_goes_alone(batching: tuple[Clock, SlowReadingStore, BatchingReadingStore]) -> None:

@@ -5,7 +5,7 @@ All pages, reports and sums read energy here, so that none leaves out the hour o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 
 from cenergyd.customers.meter_history import RoleSegment, role_segments
@@ -45,10 +45,11 @@ class EnergyReader:
         newest = partial(newest_reading, partial(measured_segments, customer), readings)
         self._reader = HoursReader(readings, self._hours.zone, now, newest, self._compute)
 
-    async def read_at_once(self, roles: Iterable[Role], start: int, end: int) -> None:
-        """Read the stored points of several roles over a short range in one call, before :meth:`points` of each."""
+    async def read_at_once(self, roles: Iterable[Role], start: int, end: int, fields: Sequence[str]) -> None:
+        """Read some fields of the stored points of several roles over a short range in one call, before :meth:`points` of each."""
         places = (place for role in roles for place in role_segments(self._customer, role, start, end))
-        await self._reader.read_at_once([(energy_series(each.series), each.start, each.end) for each in places])
+        ranges = [(energy_series(each.series), each.start, each.end) for each in places]
+        await self._reader.read_at_once(ranges, fields)
 
     async def points(
         self, role: Role, start: int, end: int, slice_seconds: int = SLICE

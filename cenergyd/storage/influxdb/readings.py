@@ -14,6 +14,7 @@ from itertools import pairwise
 from cenergyd.errors import ConfigError
 from cenergyd.readings.checks import (
     LATEST,
+    check_fields,
     check_series,
     check_summary_request,
     points_to_keep,
@@ -245,10 +246,15 @@ class InfluxReadingStore:
         check_series(series)
         return await self._points(series, start, end, limit)
 
-    async def read_points_many(self, ranges: Sequence[SeriesRange]) -> list[list[FieldPoint]]:
+    async def read_points_many(
+        self, ranges: Sequence[SeriesRange], fields: Sequence[str] = ()
+    ) -> list[list[FieldPoint]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(series for series, *_ in ranges))
-        found = await self._pages.rows(self._points_in, ranges, "*", points_of)
+        check_fields(fields)
+        # InfluxDB opens a cursor for each field, so three of ten cost a third.
+        wanted = ", ".join(f'"{name}"' for name in fields) or "*"
+        found = await self._pages.rows(self._points_in, ranges, wanted, points_of)
         return [found[series, start, end] for series, start, end in ranges]
 
     async def _edge(self, series: Sequence[str], condition: str, nearby: str, order: str) -> dict[str, Reading]:

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 
 from cenergyd.readings.checks import (
     LATEST,
+    check_fields,
     check_series,
     check_summary_request,
+    only_fields,
     points_to_keep,
     readings_to_keep,
     slices,
@@ -182,11 +184,16 @@ class SqliteReadingStore:
         check_series(series)
         return await self._database.read(partial(_read_points, series, _clamped(start), _clamped(end), limit))
 
-    async def read_points_many(self, ranges: Sequence[tuple[str, int, int]]) -> list[list[FieldPoint]]:
+    async def read_points_many(
+        self, ranges: Sequence[tuple[str, int, int]], fields: Sequence[str] = ()
+    ) -> list[list[FieldPoint]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(series for series, *_ in ranges))
+        check_fields(fields)
         asked = [(series, _clamped(start), _clamped(end)) for series, start, end in ranges]
-        return await self._database.read(lambda connection: [_read_points(*each, None, connection) for each in asked])
+        return await self._database.read(
+            lambda connection: [only_fields(_read_points(*each, None, connection), fields) for each in asked]
+        )
 
     async def _edge(self, series: Sequence[str], start: int, end: int, order: str) -> dict[str, Reading]:
         check_series(*series)

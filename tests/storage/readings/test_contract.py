@@ -481,10 +481,15 @@ async def test_ranges_of_points(store: ReadingStore, serial: str) -> None:
     asked = [(series, T0, END), (f"{serial}_2_1h", T0, END), (series, T0 + 3600, T0 + 4 * 3600), (series, T0, END)]
     assert await store.read_points_many(asked) == [given, [], given[1:4], given]
     assert await store.read_points_many([]) == []
+    assert await store.read_points_many(asked, ["kwh"]) == [given, [], given[1:4], given]
     new = [FieldPoint(T0 + 3600 * 2, {"kwh": 9.0, "note": "x"}), FieldPoint(T0 + 3600 * 2 + 5, {"kwh": 1.0})]
     for _ in range(2):
         await store.replace_points(series, T0 + 3600, T0 + 5 * 3600, new)
         assert await store.read_points(series, T0, END) == [given[0], *new, *given[5:]]
+    some = await store.read_points_many(asked[:2], ["note", "absent"])
+    assert some == [[FieldPoint(new[0].time, {"note": "x"})], []]
+    with pytest.raises(StoreRejected):
+        await store.read_points_many(asked, ['kwh" FROM "other'])
     with pytest.raises(StoreRejected):
         await store.replace_points(series, T0, T0 + 1, [FieldPoint(T0 + 1, {"kwh": 1.0})])
     await store.replace_points(series, 0, END, [])

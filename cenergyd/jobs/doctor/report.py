@@ -27,7 +27,7 @@ from cenergyd.jobs.doctor.grid_or_load import check_grid_or_load
 from cenergyd.jobs.doctor.registers import check_registers, compared_days, net_register
 from cenergyd.jobs.front_end_check import problems_of
 from cenergyd.jobs.site_state.gather import site_states
-from cenergyd.jobs.site_state.issue_text import issue_text
+from cenergyd.jobs.site_state.issue_text import good_text, issue_text
 from cenergyd.jobs.site_state.model import Level, SiteState
 from cenergyd.jobs.windows import windows
 from cenergyd.readings.model import MISSING_METER, Reading
@@ -175,7 +175,9 @@ def check_state(gathered: CheckInputs) -> list[Finding]:
     """Findings from the site's state, as on all pages, except for those that other checks report in more detail."""
     state, zone = gathered.state, zone_or_utc(gathered.customer.time_zone)
     if not state.issues:
-        return [Finding(severity="ok", code="state", message="The logger uploads, and every meter is current.")]
+        return [
+            Finding(severity="ok", code="state", message=f"The logger uploads. {good_text(state, gathered.now, zone)}")
+        ]
     found = []
     for issue in state.issues:
         is_unseen = issue.kind == "waiting" and issue.since is None

@@ -1,8 +1,8 @@
 """Determines a site's state from facts, for pages, API, setup report, metrics and alerts. Pure.
 
-There are no fixed age limits: a logger is silent if it misses the time at which it usually uploads, and a meter has stopped if its logger
+No fault has a fixed age limit: a logger is silent if it misses the time at which it usually uploads, and a meter has stopped if its logger
 has uploaded since then and should have had its readings. Readings that are old because the logger is sending stored logs are no fault of a
-meter.
+meter. But old readings, and those of different times, are not shown as the present power, whatever the reason.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.site_state.model import (
     KINDS,
+    PRESENT_SECONDS,
+    ComputedFacts,
     Issue,
     LoggerFacts,
     MeterStatus,
@@ -21,6 +23,7 @@ from cenergyd.jobs.site_state.model import (
     RoleState,
     SiteFacts,
     SiteState,
+    SumFacts,
 )
 
 UNKNOWN_GAP = 26 * 3600
@@ -121,27 +124,35 @@ def _meter_issue(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> Issue |
     return Issue(kind="meter_stopped", role=meter.role, meter=meter.meter, since=last)
 
 
-def _is_behind(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> bool:
+def _is_behind(meter: MeterStatus, facts: SiteFacts, uploaded: int, unknown_gap: int = UNKNOWN_GAP) -> bool:
     """Whether the logger's last upload should have brought newer readings."""
-    gap = UNKNOWN_GAP if facts.logger.usual_gap is None else facts.logger.usual_gap
+    gap = unknown_gap if facts.logger.usual_gap is None else facts.logger.usual_gap
     return meter.last_time is not None and uploaded - meter.last_time > gap + _lack(meter)
 
 
 def _sends_stored(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> bool:
     """Whether the logger is still sending stored logs of this meter and of every other meter."""
     fresh = meter.last_upload is not None and uploaded - meter.last_upload <= SETTLING
-    return fresh and meter.error is None and all(_is_behind(each, facts, uploaded) for each in facts.meters)
+    return (
+        fresh
+        and meter.error is None
+        and all(_is_behind(each, facts, uploaded, unknown_gap=PRESENT_SECONDS) for each in facts.meters)
+    )
 
 
 def _waiting(facts: SiteFacts, uploaded: int, now: int, with_issue: set[Role | None]) -> Iterator[Issue]:
-    """Issues for meters that are behind others, or that have never sent readings."""
-    if now < uploaded + SETTLING:
-        return
-    newest = max((meter.last_time for meter in facts.meters if meter.last_time is not None), default=None)
+    """Issues for meters that are behind others, or that have never sent readings, and for the second upload of a new logger."""
+    if facts.logger.usual_gap is None and now >= uploaded + PRESENT_SECONDS:
+        yield Issue(kind="waiting", since=uploaded, reason="next_upload")
+    newest = max((meter.last_time for meter in facts.meters if meter.last_time is not None), default=0)
+    between_uploads = PRESENT_SECONDS if facts.logger.usual_gap is None else facts.logger.usual_gap
     for meter in facts.meters:
         if meter.role in with_issue:
             continue
-        if meter.last_time is None or (newest is not None and newest - meter.last_time > _lack(meter)):
+        # Soon after an upload a meter may be behind by one upload, as its log is still to come.
+        settled = now >= uploaded + SETTLING
+        behind = 0 if meter.last_time is None else newest - meter.last_time - _lack(meter)
+        if (settled and meter.last_time is None) or behind > (0 if settled else between_uploads):
             yield Issue(kind="waiting", role=meter.role, meter=meter.meter, since=meter.last_time)
 
 
@@ -174,38 +185,63 @@ def _is_absent(facts: SiteFacts) -> bool:
 
 
 def _roles(facts: SiteFacts, issues: Sequence[Issue], now: int) -> tuple[RoleState, ...]:
-    limit = silence_limit(facts.logger)
     silent = any(issue.kind == "logger_silent" for issue in issues)
-    troubled = {issue.role for issue in issues if issue.kind in _NO_READINGS}
-    found: dict[Role, RoleState] = {}
-    sums = {each.role: each for each in facts.sums}
-    for meter in facts.meters:
-        old = meter.last_time is not None and now - meter.last_time > limit + _lack(meter)
-        stale = meter.last_time is not None and (silent or meter.role in troubled or old)
-        shown = sums.get(meter.role, meter)
-        # A sum is as old as the oldest of its meters.
-        stale = stale or (meter.role in found and found[meter.role].stale)
-        found[meter.role] = RoleState(
-            role=meter.role, computed=False, time=shown.last_time, power=shown.power, stale=stale
+    without_readings = {issue.role for issue in issues if issue.kind in _NO_READINGS}
+    # A sum is as old as the oldest of its meters.
+    old = without_readings | {
+        role for role, time, lack in _shown_times(facts) if not _is_present(facts, time, lack, now)
+    }
+    shown: tuple[MeterStatus | SumFacts, ...] = (*facts.meters, *facts.sums)
+    found = {
+        each.role: RoleState(
+            role=each.role,
+            computed=False,
+            time=each.last_time,
+            power=each.power,
+            stale=each.last_time is not None and (silent or each.role in old),
         )
+        for each in shown
+    }
     if (computed := facts.computed) is not None:
         # The computed role is as old as the older one of its two meters.
-        stale = computed.last_time is not None and (
-            computed.role in troubled or any(state.stale for state in found.values())
-        )
+        stale = computed.last_time is not None and (silent or bool(old))
         found[computed.role] = RoleState(
             role=computed.role, computed=True, time=computed.last_time, power=computed.power, stale=stale
         )
     return tuple(found[role] for role in ROLES if role in found)
 
 
+def _shown_times(facts: SiteFacts) -> Iterator[tuple[Role, int, int]]:
+    """Times of the newest readings that a role's value is made of, and the seconds that they may be behind others."""
+    for meter in facts.meters:
+        if meter.last_time is not None:
+            yield meter.role, meter.last_time, _lack(meter)
+    computed = () if facts.computed is None else (facts.computed,)
+    made: tuple[SumFacts | ComputedFacts, ...] = (*facts.sums, *computed)
+    for each in made:
+        if each.last_time is not None:
+            yield each.role, each.last_time, max(map(_lack, facts.meters), default=LEAST_LACK)
+
+
+def _is_present(facts: SiteFacts, time: int, lack: int, now: int) -> bool:
+    """Whether a reading is of about the same time as the site's newest one, and not too old."""
+    newest = max((meter.last_time for meter in facts.meters if meter.last_time is not None), default=time)
+    return newest - time <= lack and now <= time + _present_limit(facts.logger, lack)
+
+
+def _present_limit(logger: LoggerFacts, lack: int) -> int:
+    """Seconds for which a reading is the present power."""
+    return PRESENT_SECONDS if logger.usual_gap is None else min(silence_limit(logger) + lack, PRESENT_SECONDS)
+
+
 def _deadlines(facts: SiteFacts) -> Iterator[int]:
     """Times at which the state may change without new data."""
     limit = silence_limit(facts.logger)
-    for meter in facts.meters:
-        if meter.last_time is not None:
-            yield meter.last_time + limit + _lack(meter) + 1
+    for _, time, lack in _shown_times(facts):
+        yield time + _present_limit(facts.logger, lack) + 1
     if (uploaded := facts.logger.last_upload) is not None:
+        if facts.logger.usual_gap is None:
+            yield uploaded + PRESENT_SECONDS
         if any(_waiting(facts, uploaded, uploaded + SETTLING, set())):
             yield uploaded + SETTLING
         if _is_absent(facts):

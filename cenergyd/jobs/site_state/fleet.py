@@ -279,7 +279,8 @@ class _Totals:
     def add(self, sites: Sequence[SiteSummary]) -> None:
         """Further sites."""
         for site in sites:
-            known = [(each.role, each.power) for each in site.state.roles if not each.stale and each.power is not None]
+            powers = [(each.role, each.present_power(self._days.now)) for each in site.state.roles]
+            known = [(role, power) for role, power in powers if power is not None]
             self._current += bool(known)
             for role, value in known:
                 self._power[role].append(value)
@@ -298,13 +299,14 @@ class _Days:
     """The present date at each site."""
 
     def __init__(self, now: int) -> None:
-        self._now = datetime.fromtimestamp(now, UTC)
+        self.now = now
+        self._local = datetime.fromtimestamp(now, UTC)
         self._days: dict[str, str] = {}
 
     def energy(self, site: SiteSummary) -> Sequence[DayEnergy]:
         day = self._days.get(site.time_zone)
         if day is None:
-            day = self._now.astimezone(zone_or_utc(site.time_zone)).date().isoformat()
+            day = self._local.astimezone(zone_or_utc(site.time_zone)).date().isoformat()
             self._days[site.time_zone] = day
         return site.energy if site.energy_day == day else ()
 
@@ -325,7 +327,7 @@ def _energy_key(name: str) -> Callable[[SiteSummary, _Days], object]:
 
 
 def _power_key(role: Role) -> Callable[[SiteSummary, _Days], object]:
-    return lambda site, _: site.power(role)
+    return lambda site, days: site.power(role, days.now)
 
 
 _KEYS: Mapping[str, Callable[[SiteSummary, _Days], object]] = {

@@ -45,6 +45,12 @@ def issue_text(issue: Issue, state: SiteState, now: int, zone: ZoneInfo) -> Issu
     return _TELLERS[issue.kind](issue, state, f" since {when(issue.since, now, zone)}" if issue.since else "")
 
 
+def good_text(state: SiteState, now: int, zone: ZoneInfo) -> str:
+    """What is known of a site without an issue: its meters are current, or from when their newest readings are."""
+    old = [f"{each.role} {when(each.time, now, zone)}" for each in state.roles if each.time and each.is_stale(now)]
+    return f"No upload is overdue. The newest readings: {', '.join(old)}." if old else "Every meter is current."
+
+
 def when(time: int, now: int, zone: ZoneInfo) -> str:
     """A short text for a time: ``14:05``, ``yesterday 14:05``, ``Tue 14:05``, ``3 Nov 14:05``, ``3 Nov 2025``."""
     then, today = _local(time, zone), _local(now, zone)
@@ -156,6 +162,13 @@ def _settings(issue: Issue, state: SiteState, since: str) -> IssueText:
 
 
 def _waiting(issue: Issue, state: SiteState, since: str) -> IssueText:
+    if issue.role is None:
+        return IssueText(
+            "Waiting for the next upload",
+            f"The logger has sent nothing{since}, and it is not known yet how often it uploads.",
+            "If it should upload more often than once a day, check its power and network.",
+            "settings",
+        )
     text = (
         f"{_capital(_meter(issue))} is behind the other one{since}."
         if issue.since

@@ -54,6 +54,10 @@ LEVELS: Mapping[IssueKind, Level] = {
 }
 
 
+PRESENT_SECONDS = 2 * 3600
+"""A reading is the present power for at most this long, whatever the logger's upload interval; for this long if that is not known yet."""
+
+
 class LoggedError(NamedTuple):
     """An error row in a meter's log."""
 
@@ -173,7 +177,7 @@ class Issue(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     code: int | None = None
     """The error code in the meter's log."""
     reason: str = ""
-    """Details of the cause: what is missing in the settings, why uploads are refused; ``no_plugin``, ``stored_logs``."""
+    """Details of the cause: what is missing in the settings, why uploads are refused; ``no_plugin``, ``stored_logs``, ``next_upload``."""
     plugin: str = ""
     """The plugin that fails."""
     field: str = ""
@@ -196,7 +200,16 @@ class RoleState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=F
     power: float | None
     """kW."""
     stale: bool
-    """Whether the reading is older than the logger's upload interval explains, so that it is not the present power."""
+    """Whether the reading is not the present power: it is older than :data:`PRESENT_SECONDS` or than the logger's upload interval explains, or
+    other readings of the site are newer."""
+
+    def is_stale(self, now: int) -> bool:
+        """Whether the reading is not the power at ``now``, which may be later than the evaluation."""
+        return self.stale or (self.time is not None and now - self.time > PRESENT_SECONDS)
+
+    def present_power(self, now: int) -> float | None:
+        """The power at ``now``, kW; None if unknown."""
+        return None if self.time is None or self.is_stale(now) else self.power
 
 
 class SiteState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):

@@ -40,10 +40,10 @@ class SiteSummary(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
         """The site's name for display."""
         return self.name or self.serial or self.customer_id
 
-    def power(self, role: Role) -> float | None:
-        """The present power of a role, kW; None if unknown."""
+    def power(self, role: Role, now: int) -> float | None:
+        """The power of a role at ``now``, kW; None if unknown."""
         state = next((each for each in self.state.roles if each.role == role), None)
-        return None if state is None or state.stale else state.power
+        return None if state is None else state.present_power(now)
 
 
 _ENCODER = msgspec.json.Encoder()

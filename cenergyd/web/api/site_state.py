@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from cenergyd.customers.model import Role
 from cenergyd.customers.time_zones import zone_or_utc
-from cenergyd.jobs.site_state.issue_text import TITLES, issue_text
+from cenergyd.jobs.site_state.issue_text import TITLES, good_text, issue_text
 from cenergyd.jobs.site_state.model import IssueKind, SiteState
 from cenergyd.runtime.structs import Resource, Time
 
@@ -29,14 +29,18 @@ class SiteIssue(Resource, frozen=True, kw_only=True):
 
 
 class RoleNow(Resource, frozen=True, kw_only=True):
-    """The newest reading of a role."""
+    """The newest reading of a role, which may be an old one: ``stale``."""
 
     role: Role
     computed: bool
     time: Time | None
     P: Annotated[float | None, Meta(description="kW, import and production positive.")]
     stale: Annotated[
-        bool, Meta(description="Older than the logger's usual upload interval explains, so not the present power.")
+        bool,
+        Meta(
+            description="Not the present power: older than two hours or than the logger's usual upload interval explains, or another of the "
+            "site's meters has newer readings."
+        ),
     ]
 
 
@@ -46,6 +50,12 @@ class SiteStateJson(Resource, frozen=True, kw_only=True):
     kind: IssueKind
     level: Literal["bad", "warn", "idle", "ok"]
     title: str
+    text: Annotated[
+        str,
+        Meta(
+            description="For people, times in the site's zone: the first issue, or what is known of a site without one."
+        ),
+    ]
     issues: Annotated[list[SiteIssue], Meta(description="Worst first; empty if there is none.")]
     roles: list[RoleNow]
     last_upload: Time | None
@@ -72,9 +82,10 @@ class SiteStateJson(Resource, frozen=True, kw_only=True):
             kind=state.kind,
             level=state.level,
             title=TITLES[state.kind],
+            text=issues[0].text if issues else good_text(state, now, zone),
             issues=issues,
             roles=[
-                RoleNow(role=each.role, computed=each.computed, time=each.time, P=each.power, stale=each.stale)
+                RoleNow(role=each.role, computed=each.computed, time=each.time, P=each.power, stale=each.is_stale(now))
                 for each in state.roles
             ],
             last_upload=state.last_upload,

@@ -240,7 +240,7 @@ class AlertPages:
         if state.issues:
             text = issue_text(state.issues[0], state, call.now, zone_or_utc(customer.time_zone))
             return f"No alert is active, but not all is well: {text.title[0].lower()}{text.title[1:]}."
-        return f"Nothing is wrong: the logger uploaded {texts.age(state.last_upload, call.now)}, its meters are current, and no rule that is watched has found anything."
+        return f"Nothing is wrong: the logger uploaded {texts.age(state.last_upload, call.now)}, no meter has stopped, and no rule that is watched has found anything."
 
     async def _page(self, call: PageCall, customer_id: str, shown: AlertForms = AlertForms()) -> Page:  # noqa: B008 - a constant
         customer = await self._context.customer(customer_id)

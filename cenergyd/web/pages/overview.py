@@ -12,7 +12,7 @@ from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.documents.kinds import REJECTED
 from cenergyd.jobs.site_state.fleet import FleetPage, FleetQuery, Sort, energy_now
-from cenergyd.jobs.site_state.issue_text import TITLES, issue_text
+from cenergyd.jobs.site_state.issue_text import TITLES, good_text, issue_text
 from cenergyd.jobs.site_state.model import KINDS, LEVELS
 from cenergyd.jobs.site_state.summary import SiteSummary
 from cenergyd.runtime.gather import gather_limited
@@ -71,7 +71,7 @@ class Row(NamedTuple):
     level: str
     title: str
     text: str
-    """What is wrong, or empty."""
+    """What is wrong, or why the present power is not known, or empty."""
     cells: Mapping[str, float | None]
     """By the column's ``sort``."""
 
@@ -154,13 +154,14 @@ class OverviewPages:
 def row_of(site: SiteSummary, now: int) -> Row:
     """A site as a line of the list."""
     energy = energy_now(site, now)
-    cells: dict[str, float | None] = {role: site.power(role) for role in ("utility", "load", "solar")}
+    cells: dict[str, float | None] = {role: site.power(role, now) for role in ("utility", "load", "solar")}
     cells["solar_today"] = energy["solar"].imported if "solar" in energy else None
     cells["load_today"] = energy["load"].imported if "load" in energy else None
-    state = site.state
+    state, zone = site.state, zone_or_utc(site.time_zone)
     if not state.issues:
-        return Row(site, state.level, TITLES[state.kind], "", cells)
-    text = issue_text(state.issues[0], state, now, zone_or_utc(site.time_zone))
+        why_unknown = good_text(state, now, zone) if any(each.is_stale(now) for each in state.roles) else ""
+        return Row(site, state.level, TITLES[state.kind], why_unknown, cells)
+    text = issue_text(state.issues[0], state, now, zone)
     more = f" And {len(state.issues) - 1} more." if len(state.issues) > 1 else ""
     return Row(site, state.level, text.title, text.text + more, cells)
 

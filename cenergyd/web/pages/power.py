@@ -19,7 +19,7 @@ from cenergyd.jobs.alerts.text import role_words
 from cenergyd.jobs.energy.self_consumption import shares_of
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.jobs.site_state.issue_text import duration
-from cenergyd.jobs.site_state.model import SiteState
+from cenergyd.jobs.site_state.model import PRESENT_SECONDS, SiteState
 from cenergyd.readings.corrections import LATEST
 from cenergyd.runtime.gather import concurrently
 from cenergyd.web.api.app import BASE
@@ -99,11 +99,11 @@ class PowerPages:
         values = {
             "here": call.request.uri.decode("latin-1"),
             "alerts": [alert_line(customer, view) for view in active],
-            "stale": {each.role for each in state.roles if each.stale},
+            "stale": {each.role for each in state.roles if each.is_stale(call.now)},
+            "present_seconds": PRESENT_SECONDS,
             "flow": flows_of(state, call.now),
             "shares": shares_of(energy["energy"] if energy else {}),
             "zone": zone,
-            "zone_name": zone.key,
             "ranges": RANGES,
             "quantities": QUANTITIES,
             "quantity": call.query("quantity"),

@@ -59,5 +59,6 @@ def _flow(role: Role, state: RoleState | None, now: int, ways: tuple[str, str]) 
     if amount < SMALL_KW:
         amount, direction = 0.0, "nothing"
     age = texts.age(state.time, now)
-    text = age if state.stale else f"{texts.number_text(amount)} kW"
-    return Flow(amount, forward, direction, role, state.stale, age, text)
+    stale = state.is_stale(now)
+    text = age if stale else f"{texts.number_text(amount)} kW"
+    return Flow(amount, forward, direction, role, stale, age, text)

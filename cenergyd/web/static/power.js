@@ -13,6 +13,7 @@ const summary = document.getElementById("chart-summary");
 const legend = document.getElementById("legend");
 const channelSelect = document.getElementById("channel");
 const { api } = element.dataset;
+const presentSeconds = Number(document.getElementById("tiles").dataset.presentSeconds);
 const zone = knownZone(element.dataset.zone);
 const skew = Number(element.dataset.now) - Date.now() / 1000;
 const now = () => Math.floor(Date.now() / 1000 + skew);
@@ -273,6 +274,7 @@ function showReading(role, reading) {
   time.title = `${whenText(reading.time, zone)} (${zone})`;
   time.textContent = ageText(now() - reading.time);
   part("time").replaceChildren(time);
+  if (now() - reading.time > presentSeconds) tile.classList.add("stale");
 }
 
 /** Load again soon, but not more often than the curves could change visibly. */
@@ -359,8 +361,16 @@ element.addEventListener("keydown", (event) => {
   else action();
 });
 
+/** Mark the tiles whose readings are old, as the diagram of the present flows has them. */
+function markOldTiles() {
+  for (const row of document.querySelectorAll("#flow tr[data-role]")) {
+    document.querySelector(`.tile[data-role="${row.dataset.role}"]`).classList.toggle("stale", row.classList.contains("stale"));
+  }
+}
+
 whileVisible(30, async () => {
-  if (!(await refresh(location.pathname, ["energy", "problems"]))) sessionOver();
+  if (!(await refresh(location.pathname, ["energy", "problems", "flow"]))) sessionOver();
+  markOldTiles();
   if (view.key) loadSoon();
 });
 load(true);

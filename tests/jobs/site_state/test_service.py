@@ -154,14 +154,14 @@ async def test_new_numbers_alone_are_stored_once_for_all_news_of_some_time(state
     await power(5.0)
     assert await states.version(customer) == version, "its numbers are stored with those of the second look"
     (shown,) = await states.fleet.sites()
-    assert shown.power("load") == 5.0, "this daemon shows them at once"
+    assert shown.power("load", states.clock.now) == 5.0, "this daemon shows them at once"
     states.clock.offset += 30
     await power(6.0)
     assert await states.version(customer) == version
     states.clock.offset += SECOND_EVALUATION - 30
     await states.service.tick()
     assert await states.version(customer) == version + 1
-    assert (await states.stored(customer))[0].power("load") == 6.0
+    assert (await states.stored(customer))[0].power("load", states.clock.now) == 6.0
 
 
 @pytest_twisted.ensureDeferred
@@ -271,7 +271,7 @@ async def test_energy_of_today_is_kept_while_the_readings_store_is_down(
     again, _ = await states.stored(customer)
     assert again.energy == summary.energy
     assert again.state.kind == "good", "the documents say so"
-    assert again.power("utility") == 1.5
+    assert again.power("utility", states.clock.now) == 1.5
 
 
 @pytest_twisted.ensureDeferred

@@ -176,7 +176,8 @@ class SiteStateService(PeriodicService):
         fresh = {key for key, since in self._changed_at.items() if self._is_time(key, since, now)}
         others = {key for key in await self._due_at(now) if key not in self._changed_at}
         if now - self._compared >= COMPARE_EVERY or now < self._compared:
-            others.update(await self._unknown())
+            for key in await self._unknown():  # its logger may be uploading for the first time, to any daemon
+                self.site_changed(key)
             self._compared = now
         others.update(key for key, at in self._again.items() if at <= now or at > now + SECOND_EVALUATION)
         for batch in _batches(fresh | others):

@@ -106,7 +106,7 @@ async def states(tmp_path: Path) -> AsyncIterator[SiteStatesUnderTest]:
 @pytest_twisted.ensureDeferred
 async def test_a_site_is_evaluated_after_its_news_have_been_written_down(states: SiteStatesUnderTest) -> None:
     customer = await states.site()
-    await states.service.tick()  # finds a customer without a state
+    await states.service.evaluate([customer.id])
     states.evaluated.clear()
     states.service.site_changed(customer.id)
     await states.service.tick()
@@ -167,7 +167,7 @@ async def test_new_numbers_alone_are_stored_once_for_all_news_of_some_time(state
 @pytest_twisted.ensureDeferred
 async def test_a_good_site_is_stored_once_for_each_upload(states: SiteStatesUnderTest) -> None:
     customer = await states.site()
-    await states.service.tick()
+    await states.service.evaluate([customer.id])
     version = await states.version(customer)
     serial, uploaded = customer.logger_serial_number, states.clock.now
     for number in (1, 2):
@@ -186,7 +186,7 @@ async def test_a_good_site_is_stored_once_for_each_upload(states: SiteStatesUnde
 @pytest_twisted.ensureDeferred
 async def test_sites_share_a_pass(states: SiteStatesUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = await states.site(1), await states.site(2)
-    await states.service.tick()
+    await states.service.evaluate([first.id, second.id])
     asked: list[int] = []
     get_many = states.customers.get_many
 
@@ -222,7 +222,7 @@ async def test_another_state_is_stored_at_once(states: SiteStatesUnderTest) -> N
 @pytest_twisted.ensureDeferred
 async def test_silence_is_noticed_by_time_alone(states: SiteStatesUnderTest) -> None:
     customer = await states.site()
-    await states.service.tick()
+    await states.service.evaluate([customer.id])
     assert (await states.stored(customer))[0].state.kind == "good"
     for _ in range(8):  # from one due time to the next
         states.clock.offset += (await states.stored(customer))[1] - states.clock.now
@@ -237,12 +237,35 @@ async def test_silence_is_noticed_by_time_alone(states: SiteStatesUnderTest) -> 
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_new_site_is_not_evaluated_while_its_first_upload_is_being_stored(states: SiteStatesUnderTest) -> None:
+    customer = await states.site()
+    serial, now = customer.logger_serial_number, states.clock.now
+    for meter in ("1", "2"):
+        await states.readings.write([SeriesReadings(f"{serial}_{meter}", [Reading(now - 3 * 86400, 1.5)])])
+        await states.documents.delete(METER, f"{serial}_{meter}")
+    await states.documents.delete(LOGGER, serial)  # it and its meters are stored some seconds after the readings
+    await states.service.tick()
+    await states.documents.put(LOGGER, serial, {"last_upload": now, "gaps": []}, due=now)
+    states.clock.offset += PASS_SECONDS
+    await states.service.tick()
+    kinds = [issue.kind for each in states.evaluated for issue in each.state.issues]
+    assert len(states.evaluated) == 1
+    assert not {"not_computed", "logger_silent"} & set(kinds), (
+        "nothing is said about three days ago, because the logger uploads now"
+    )
+
+
+@pytest_twisted.ensureDeferred
 async def test_customers_that_come_and_go_elsewhere(states: SiteStatesUnderTest) -> None:
     first, second = await states.site(1), await states.site(2)
+    await states.service.tick()
+    states.clock.offset += PASS_SECONDS
     await states.service.tick()
     assert {site.customer_id for site in await states.fleet.sites()} == {first.id, second.id}
     await states.customers.remove(first.id)
     states.clock.offset += COMPARE_EVERY
+    await states.service.tick()
+    states.clock.offset += PASS_SECONDS
     await states.service.tick()
     states.fleet.forget()
     assert [site.customer_id for site in await states.fleet.sites()] == [second.id]
@@ -454,7 +477,7 @@ async def test_a_good_site_is_evaluated_once_after_its_jobs(states: SiteStatesUn
         readings=states.readings,
         uploads=held,
     )
-    await service.tick()
+    await service.evaluate([customer.id])
     version = await states.version(customer)
     for finished in (True, False):
         now = states.clock.now

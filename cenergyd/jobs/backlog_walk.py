@@ -90,18 +90,21 @@ def around_hours(chunk: BacklogPart, zone: ZoneInfo) -> TimeRange:
     return TimeRange(hours.start - READ_AROUND, hours.end + READ_AROUND)
 
 
-async def replace_in_turn(store: ReadingStore, items: Sequence[Replacement]) -> None:
-    """Replace points in order, a limited number at a time, because a store needs time to check and encode them."""
+async def replace_in_turn(store: ReadingStore, items: Sequence[Replacement], field: str) -> None:
+    """Replace points in order, a limited number at a time, because a store needs time to check and encode them.
+
+    :param field: a field that every point of these series has.
+    """
     together: list[Replacement] = []
     count = 0
     for item in items:
         if together and count + len(item[3]) > STEP_ITEMS:
-            await store.replace_points_many(together)
+            await store.replace_points_many(together, field)
             together, count = [], 0
         together.append(item)
         count += len(item[3])
     if together:
-        await store.replace_points_many(together)
+        await store.replace_points_many(together, field)
 
 
 def series_between(customer: Customer, start: int, end: int) -> list[str]:

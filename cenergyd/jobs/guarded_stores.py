@@ -104,11 +104,13 @@ class GuardedReadings:
         self._writer.check_series(series, readings=False)
         await self._store.replace_points(series, start, end, points)
 
-    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+    async def replace_points_many(
+        self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]], field: str = ""
+    ) -> None:
         """As the store's."""
         for series, *_ in items:
             self._writer.check_series(series, readings=False)
-        await self._store.replace_points_many(items)
+        await self._store.replace_points_many(items, field)
 
     async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
         """As the store's."""

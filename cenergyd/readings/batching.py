@@ -141,8 +141,8 @@ class BatchingReadingStore:
         self._reads: Batcher[_Read, dict[str, list[Reading]]] = Batcher(self._read, clock)
         self._summaries: Batcher[_Summarise, dict[str, list[Summary]]] = Batcher(self._summarise, clock)
         self._points: Batcher[_ReadPoints, list[list[FieldPoint]]] = Batcher(self._read_points, clock)
-        self._replacements: Batcher[Sequence[_Replacement], None] = Batcher(
-            self._replace_points, clock, lambda items: [series for series, *_ in items]
+        self._replacements: Batcher[tuple[Sequence[_Replacement], str], None] = Batcher(
+            self._replace_points, clock, lambda asked: [series for series, *_ in asked[0]]
         )
         self._lasts: Batcher[tuple[Sequence[str], int | None], dict[str, Reading]] = Batcher(self._last, clock)
         self._firsts: Batcher[tuple[Sequence[str], int], dict[str, Reading]] = Batcher(self._first, clock)
@@ -186,13 +186,13 @@ class BatchingReadingStore:
             return await self._store.read_points_many(ranges, fields)
         return await self._points.submit((ranges, tuple(fields)))
 
-    async def replace_points_many(self, items: Sequence[_Replacement]) -> None:
-        """Replace points; merged with replacements of other series."""
-        await self._replacements.submit(items)
+    async def replace_points_many(self, items: Sequence[_Replacement], field: str = "") -> None:
+        """Replace points; merged with replacements of other series whose points have the same field."""
+        await self._replacements.submit((items, field))
 
     async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
         """Replace points; merged with replacements of other series."""
-        await self._replacements.submit([(series, start, end, points)])
+        await self._replacements.submit(([(series, start, end, points)], ""))
 
     async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
         """Merge points; one call with those of other series."""
@@ -218,8 +218,10 @@ class BatchingReadingStore:
             found[fields] = iter(await self._store.read_points_many(every, fields))
         return [[next(found[fields]) for _ in ranges] for ranges, fields in requests]
 
-    async def _replace_points(self, requests: Sequence[Sequence[_Replacement]]) -> list[None]:
-        await self._store.replace_points_many([item for items in requests for item in items])
+    async def _replace_points(self, requests: Sequence[tuple[Sequence[_Replacement], str]]) -> list[None]:
+        for field in dict.fromkeys(field for _, field in requests):
+            every = [item for items, other in requests if other == field for item in items]
+            await self._store.replace_points_many(every, field)
         return [None] * len(requests)
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:

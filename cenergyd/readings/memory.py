@@ -118,7 +118,9 @@ class MemoryReadingStore:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         await self.replace_points_many([(series, start, end, points)])
 
-    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+    async def replace_points_many(
+        self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]], field: str = ""
+    ) -> None:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         self._check(*(item[0] for item in items))
         for series, start, end, new in [(s, a, b, points_to_keep(points, a, b)) for s, a, b, points in items]:

@@ -103,8 +103,13 @@ class ReadingStore(Protocol):
         """Make ``points`` the only field points of the series in the range."""
         ...
 
-    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
-        """Many :meth:`replace_points` calls in as few round trips as the store allows; ranges of one series do not overlap."""
+    async def replace_points_many(
+        self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]], field: str = ""
+    ) -> None:
+        """Many :meth:`replace_points` calls in as few round trips as the store allows; ranges of one series do not overlap.
+
+        :param field: a field that every stored point of these series has, by which a store may look for points; '': there may be none.
+        """
         ...
 
     async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:

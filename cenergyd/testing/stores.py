@@ -90,10 +90,12 @@ class NamingReadings:
         self._names.add(series)
         await self._store.replace_points(series, start, end, points)
 
-    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+    async def replace_points_many(
+        self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]], field: str = ""
+    ) -> None:
         """As the store's."""
         self._names.update(item[0] for item in items)
-        await self._store.replace_points_many(items)
+        await self._store.replace_points_many(items, field)
 
     async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
         """As the store's."""

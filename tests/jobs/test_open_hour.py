@@ -83,7 +83,7 @@ def test_an_upload_within_an_hour_writes_nothing_and_reads_little() -> None:
             self.rows += sum(map(len, found.values()))
             return found
 
-        async def replace_points_many(self, items: Any) -> None:
+        async def replace_points_many(self, items: Any, field: str = "") -> None:
             raise AssertionError("nothing is over")
 
         merge_points_many = replace_points_many
@@ -99,9 +99,9 @@ def test_a_meter_that_stopped_days_ago_has_no_old_hours_written_again() -> None:
     class Counting(MemoryReadingStore):
         oldest = HORIZON
 
-        async def replace_points_many(self, items: Any) -> None:
+        async def replace_points_many(self, items: Any, field: str = "") -> None:
             self.oldest = min([self.oldest, *(start for _, start, _, _ in items)])
-            await super().replace_points_many(items)
+            await super().replace_points_many(items, field)
 
     store, customer = Counting(), customer_in("UTC")
     stopped = store_with(utility=minutes(0, 3000), load=minutes(0, 90), solar=minutes(0, 90))

@@ -41,11 +41,13 @@ class SlowReadingStore(MemoryReadingStore):
         await self._wait("read")
         return await super().read(*asked, **more)
 
-    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+    async def replace_points_many(
+        self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]], field: str = ""
+    ) -> None:
         await self._wait("replace")
         if any(point.fields.get("bad") for *_, points in items for point in points):
             raise StoreRejected("bad")
-        await super().replace_points_many(items)
+        await super().replace_points_many(items, field)
 
 
 def outcome(deferred: Deferred[Any]) -> Any:

@@ -65,4 +65,4 @@ class _Metering:
         for hours in without(reach, open_hour):
             points = await self._hours.points(await neighbours.completed(rows, read, hours), hours)
             items: list[Replacement] = [(energy_series(name), *hours, found) for name, found in points.items()]
-            await replace_in_turn(self._context.readings, items)
+            await replace_in_turn(self._context.readings, items, "covered_seconds")

@@ -69,7 +69,7 @@ class _NetLoad:
         async for chunk, readings in walk(self._context.readings, names, window, zone=self._zone, around=self._around):
             if chunk.skipped:
                 nothing = _by_logger(self._customer, TimeRange(chunk.start, chunk.end), [])
-                await self._context.readings.replace_points_many(nothing)
+                await self._context.readings.replace_points_many(nothing, "P_mean")
                 continue
             await self._chunk(chunk, readings, first=first, goes_on=goes_on)
             first = False
@@ -88,7 +88,8 @@ class _NetLoad:
         open_hour = None if goes_on else await self._open.hour(rows, read)
         for hours in without(reach, open_hour):
             points = _points(self._customer, hours, await self._neighbours.completed(rows, read, hours), self._zone)
-            await self._context.readings.replace_points_many(_by_logger(self._customer, hours, points))
+            items = _by_logger(self._customer, hours, points)
+            await self._context.readings.replace_points_many(items, "P_mean")
 
 
 class NetLoadReader:

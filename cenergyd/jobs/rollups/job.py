@@ -109,7 +109,9 @@ class _Roller:
         first = True
         async for chunk, readings in walk(store, names, window, zone=self._zone, around=self._around):
             if chunk.skipped:
-                await replace_in_turn(store, [item for name in names for item in self._nothing(name, chunk)])
+                await replace_in_turn(
+                    store, [item for name in names for item in self._nothing(name, chunk)], "readings"
+                )
                 continue
             since = await self._open_before(names, readings, chunk) if first and not goes_on else {}
             first = False
@@ -196,7 +198,7 @@ class _Roller:
             else:
                 written += [(series, points) for series, _, _, points in items if points]
         await self._context.readings.merge_points_many(written)
-        await replace_in_turn(self._context.readings, replaced)
+        await replace_in_turn(self._context.readings, replaced, "readings")
 
     async def _fine_windows(self, touched: _Touched) -> list[Replacement]:
         items: list[Replacement] = []

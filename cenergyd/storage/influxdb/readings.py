@@ -219,11 +219,13 @@ class InfluxReadingStore:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         await self.replace_points_many([(series, start, end, points)])
 
-    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+    async def replace_points_many(
+        self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]], field: str = ""
+    ) -> None:
         """Not atomic: after a failure between its steps, repeat it. See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(item[0] for item in items))
         wanted = [points_to_keep(points, start, end) for _, start, end, points in items]
-        stored = await self._pages.rows(self._points_in, [item[:3] for item in items], "*", points_of)
+        stored = await self._stored_points([item[:3] for item in items], field)
         deletes: list[str] = []
         lines: list[tuple[str, list[FieldPoint]]] = []
         for (series, start, end, _), new in zip(items, wanted, strict=True):
@@ -233,6 +235,15 @@ class InfluxReadingStore:
             lines.append((series, [new[time] for time in _written(plan, new)]))
         await self._delete(deletes)
         await self._write_points(lines)
+
+    async def _stored_points(self, ranges: Sequence[SeriesRange], field: str) -> dict[SeriesRange, list[FieldPoint]]:
+        """The points of each range, looked for by a field that each has, because InfluxDB opens a cursor for every field of a series."""
+        found: dict[SeriesRange, list[FieldPoint]] = {asked: [] for asked in ranges}
+        if field:
+            check_fields([field])
+            known = await self._pages.rows(self._points_in, ranges, f'"{field}"', points_of)
+            ranges = [asked for asked in ranges if known[asked]]
+        return {**found, **await self._pages.rows(self._points_in, ranges, "*", points_of)}
 
     async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
         """One write: InfluxDB merges the fields of a time by itself. See :class:`~cenergyd.readings.store.ReadingStore`."""

@@ -167,7 +167,9 @@ class SqliteReadingStore:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         await self.replace_points_many([(series, start, end, points)])
 
-    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+    async def replace_points_many(
+        self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]], field: str = ""
+    ) -> None:
         """One transaction. See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(item[0] for item in items))
         await self._database.write(partial(_replace_points, items))

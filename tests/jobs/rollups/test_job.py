@@ -111,9 +111,9 @@ class Failing(MemoryReadingStore):
         if self.left == 0:
             raise StoreUnavailable("gone for a moment")
 
-    async def replace_points_many(self, items):  # type: ignore[no-untyped-def]
+    async def replace_points_many(self, items, field=""):  # type: ignore[no-untyped-def]
         self._count()
-        await super().replace_points_many(items)
+        await super().replace_points_many(items, field)
 
     async def merge_points_many(self, items):  # type: ignore[no-untyped-def]
         self._count()

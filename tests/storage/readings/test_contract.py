@@ -497,7 +497,8 @@ async def test_ranges_of_points(store: ReadingStore, serial: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_ranges_of_points_are_replaced_in_one_call(store: ReadingStore, serial: str) -> None:
+@pytest.mark.parametrize("field", ["", "kwh"])
+async def test_many_ranges_of_points_are_replaced_in_one_call(store: ReadingStore, serial: str, field: str) -> None:
     hours, days, other = f"{serial}_1_1h", f"{serial}_1_24h", f"{serial}_2_1h"
     old = [FieldPoint(T0 + 3600 * k, {"kwh": float(k), "old": True}) for k in range(6)]
     for series in (hours, days, other):
@@ -509,7 +510,7 @@ async def test_many_ranges_of_points_are_replaced_in_one_call(store: ReadingStor
         (days, T0 + 7200, T0 + 7201, [FieldPoint(T0 + 7200, {"kwh": 1.5, "more": "x"})]),
     ]
     for _ in range(2):
-        await store.replace_points_many(items)
+        await store.replace_points_many(items, field)
         assert await store.read_points(hours, T0, END) == [old[0], *new, *old[2:4]]
         assert await store.read_points(days, T0, END) == [
             *old[:2],

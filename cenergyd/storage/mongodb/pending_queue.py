@@ -26,6 +26,7 @@ from cenergyd.storage.mongodb.own_document import (
     ended_claims,
     time_of,
 )
+from cenergyd.storage.mongodb.pending_marks import customers_by_range
 from cenergyd.storage.mongodb.queue_fields import QueueFields
 
 _EXISTS = {"$gte": 0}
@@ -91,7 +92,7 @@ class MongoPendingQueue:
         await self._update(
             [
                 UpdateMany({"_id": {"$in": keys}}, {"$min": {fields.start: start}, "$max": {fields.end: end}})
-                for (start, end), keys in _alike(_merged_marks(marks)).items()
+                for (start, end), keys in customers_by_range(marks).items()
             ],
             journaled=True,
         )
@@ -100,7 +101,7 @@ class MongoPendingQueue:
         """Claim or widen the ranges that are free or ours, which nearly all are; only if some are not, mark those in a second bulk."""
         fields = self._fields
         ours = {"$or": [{fields.claim: claim}, {fields.claim: None, fields.start: None, fields.retry_at: None}]}
-        alike = _alike(_merged_marks(marks))
+        alike = customers_by_range(marks)
         claiming = [
             UpdateMany(
                 {"_id": {"$in": keys}, **ours},
@@ -158,20 +159,20 @@ class MongoPendingQueue:
         if not candidates:
             return []
         fields = self._fields
-        claiming = {"$set": {**self._merged(), fields.claim: {"$literal": claim}, fields.claim_until: now + ttl}}
+        claiming = {"$set": {**self._fields.merged(), fields.claim: {"$literal": claim}, fields.claim_until: now + ttl}}
         taken = [fields.start, fields.end, fields.retry_at, fields.done]
         updates = []
         for query, is_known in candidates:
             unset = taken if is_known else [*taken, fields.ended]
             # A candidate that was claimed, finished or postponed in between no longer matches.
-            updates.append(UpdateOne({**query, **self._free(now)}, [claiming, {"$unset": unset}]))
+            updates.append(UpdateOne({**query, **self._fields.free(now)}, [claiming, {"$unset": unset}]))
         await self._update(updates)
         return await self._under(claim, limit)
 
     async def join_pending(self, works: Sequence[PendingWork]) -> None:
         """Merge both ranges."""
         fields = self._fields
-        joining: list[dict[str, object]] = [{"$set": self._merged()}, {"$unset": [fields.start, fields.end]}]
+        joining: list[dict[str, object]] = [{"$set": self._fields.merged()}, {"$unset": [fields.start, fields.end]}]
         await self._update([UpdateOne({**self._owned(work), fields.start: _EXISTS}, joining) for work in works])
 
     async def advance(self, work: PendingWork, start: int, now: int, ttl: int) -> bool:
@@ -294,7 +295,7 @@ class MongoPendingQueue:
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
         """Move the work back to pending."""
         self.search_soon()
-        fields, merged = self._fields, self._merged()
+        fields, merged = self._fields, self._fields.merged()
         give_back: list[dict[str, object]] = [
             {"$set": {
                 fields.start: merged[fields.work_start], fields.end: merged[fields.work_end], fields.retry_at: retry_at,
@@ -323,25 +324,13 @@ class MongoPendingQueue:
             oldest += [int(own[fields.work_start]) for own in works]
         return PendingSummary(max(0, waiting + claimed - both), min(oldest, default=None))
 
-    def _merged(self) -> dict[str, object]:
-        """The smallest range that holds the working and the pending one, for an update by pipeline."""
-        fields = self._fields
-        return {
-            fields.work_start: {"$min": [f"${fields.start}", f"${fields.work_start}"]},
-            fields.work_end: {"$max": [f"${fields.end}", f"${fields.work_end}"]},
-        }
-
-    def _free(self, now: int) -> dict[str, object]:
-        """Matches customers not under a live claim, and not postponed."""
-        return {self._fields.claim_until: {"$not": {"$gt": now}}, self._fields.retry_at: {"$not": {"$gt": now}}}
-
     async def _candidates(self, now: int, ttl: int, limit: int) -> list[tuple[dict[str, object], bool]]:
         """Filters of customers that may be claimed, oldest first: with a pending range, or with expired work only. With each, whether all is
         known that was written under the claims that ended last: not if one has expired."""
         fields = self._fields
         both = [fields.start, fields.work_start]
         read = [*both, fields.done, fields.ended]
-        pending = await self._find({fields.start: _EXISTS, **self._free(now)}, read, fields.start, limit)
+        pending = await self._find({fields.start: _EXISTS, **self._fields.free(now)}, read, fields.start, limit)
         expired = await self._expired(now, ttl, limit + _EXPIRED)
         oldest: dict[object, tuple[int, tuple[dict[str, object], bool]]] = {}
         for own in (*expired, *pending):
@@ -395,23 +384,6 @@ class MongoPendingQueue:
 
     async def _count(self, query: Mapping[str, object]) -> int:
         return int(await self._mongo.run(lambda db: db[self._collection].count_documents(dict(query))))
-
-
-def _merged_marks(marks: Sequence[PendingMark]) -> dict[str, tuple[int, int]]:
-    """Customer id -> the range of all its marks."""
-    ranges: dict[str, tuple[int, int]] = {}
-    for mark in marks:
-        start, end = ranges.get(mark.customer_id, (mark.start, mark.end))
-        ranges[mark.customer_id] = (min(start, mark.start), max(end, mark.end))
-    return ranges
-
-
-def _alike(ranges: Mapping[str, tuple[int, int]]) -> dict[tuple[int, int], list[object]]:
-    """Range of times -> the ids of the customers who have it: one statement for all of them. Most loggers upload the same minutes."""
-    found: dict[tuple[int, int], list[object]] = {}
-    for customer_id, time_range in ranges.items():
-        found.setdefault(time_range, []).append(id_value(customer_id))
-    return found
 
 
 def _storing(result: str) -> dict[str, dict[str, object]]:

@@ -1,4 +1,4 @@
-"""The fields of cenergyd's own documents in which the pending queues keep their ranges and claims."""
+"""The fields of cenergyd's own documents in which the pending queues keep their ranges and claims, and expressions of them."""
 
 from __future__ import annotations
 
@@ -65,6 +65,17 @@ class QueueFields:
     def all(self) -> tuple[str, ...]:
         """Every field of the queue."""
         return self.start, self.end, *self.work, self.retry_at, self.done, self.ended
+
+    def merged(self) -> dict[str, object]:
+        """The smallest range that holds the working and the pending one, for an update by pipeline."""
+        return {
+            self.work_start: {"$min": [f"${self.start}", f"${self.work_start}"]},
+            self.work_end: {"$max": [f"${self.end}", f"${self.work_end}"]},
+        }
+
+    def free(self, now: int) -> dict[str, object]:
+        """Matches customers not under a live claim, and not postponed."""
+        return {self.claim_until: {"$not": {"$gt": now}}, self.retry_at: {"$not": {"$gt": now}}}
 
 
 DERIVATION = QueueFields("pending")

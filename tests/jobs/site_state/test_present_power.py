@@ -107,12 +107,12 @@ def test_a_logger_that_uploads_once_a_day_is_good_and_says_how_old_its_readings_
 def test_a_computed_value_before_a_backlog_is_not_the_present() -> None:
     for behind in (HOUR, 15 * DAY):
         backlog = PendingRange(NOW - 30 * DAY, NOW, NOW - behind)
-        facts = site(backlog=backlog, computed={"last_time": NOW - behind})
+        facts = site(gap=HOUR, backlog=backlog, computed={"last_time": NOW - behind})
         assert present(facts) == {"utility": True, "load": False, "solar": True}
 
 
 def test_a_sum_that_is_behind_its_meters_is_not_the_present() -> None:
-    facts = site(sums=(SumFacts(role="solar", last_time=NOW - HOUR, power=4.0),))
+    facts = site(gap=HOUR, sums=(SumFacts(role="solar", last_time=NOW - HOUR, power=4.0),))
     assert present(facts) == {"utility": True, "load": False, "solar": False}
 
 

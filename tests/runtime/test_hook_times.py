@@ -88,11 +88,12 @@ def test_a_call_that_hangs_is_named_with_its_line(monkeypatch: pytest.MonkeyPatc
     events: list[dict[str, Any]] = []
 
     def observe(event: dict[str, Any]) -> None:
-        events.append(event)
-        logged.set()
+        if "where" in event:  # not that it was slow, which is logged as well on a busy machine
+            events.append(event)
+            logged.set()
 
     def hanging() -> None:
-        assert logged.wait(30)  # by the thread, while this call has not returned
+        assert logged.wait(120)  # by the thread, while this call has not returned
 
     watch = HangWatch(manager.times)
     globalLogPublisher.addObserver(observe)
@@ -102,6 +103,6 @@ def test_a_call_that_hangs_is_named_with_its_line(monkeypatch: pytest.MonkeyPatc
     finally:
         watch.stop()
         globalLogPublisher.removeObserver(observe)
-    (event,) = [one for one in events if "where" in one]
+    (event,) = events
     assert (event["plugin"], event["hook"]) == ("stuck", "cenergyd_periodic")
     assert ".py:" in event["where"]

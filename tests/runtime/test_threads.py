@@ -18,7 +18,7 @@ from cenergyd.runtime.threads import BoundedPool
 async def test_cancelled_calls_keep_their_places_until_a_thread_is_free() -> None:
     pool, gate, made = BoundedPool(reactor, "test", 1, 1), Event(), list[str]()
     try:
-        first = Deferred.fromCoroutine(pool.run(gate.wait, 30))
+        first = Deferred.fromCoroutine(pool.run(gate.wait))
         second = Deferred.fromCoroutine(pool.run(made.append, "second"))
         second.cancel()
         with pytest.raises(CancelledError):

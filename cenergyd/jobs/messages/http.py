@@ -106,6 +106,8 @@ def _delivery_error(error: BaseException, timeout: float) -> CenergydError:
             return ConnectionFailed(f"no connection: {error}")
         case DeferredTimeout() | CancelledError():
             return DeliveryUnknown(f"no answer within {timeout:g} s")
+        case ResponseNeverReceived() if any(failure.check(CancelledError) for failure in error.reasons):
+            return DeliveryUnknown(f"no answer within {timeout:g} s")
         case ResponseNeverReceived():
             reasons = ", ".join(failure.getErrorMessage() for failure in error.reasons)
             return DeliveryUnknown(f"the connection ended before the answer: {reasons}")

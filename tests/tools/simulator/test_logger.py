@@ -19,6 +19,7 @@ from cenergyd.tools.simulator.faults import Faults, parse_faults
 from cenergyd.tools.simulator.http import Target, UploadResponse
 from cenergyd.tools.simulator.logger import METERS, Counts, Disposition, SimulatedLog, SimulatedLogger, disposition_of
 from cenergyd.tools.simulator.site import make_sites
+from tests.servers import free_port
 from tests.tools.simulator.server import Server
 
 START = 1_780_000_200
@@ -38,7 +39,7 @@ def logger_for(server: Server, **options: Any) -> tuple[SimulatedLogger, list[Si
         password="secret",
         interval=60,
         start=START,
-        post=Target(reactor, server.url, timeout=5).post,
+        post=Target(reactor, server.url).post,
         pause=lambda seconds: succeed(None),
         acknowledged=acknowledged.append,
         counts=Counts(),
@@ -233,10 +234,8 @@ async def test_introduces_itself_once(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_nobody_listens() -> None:
-    gone = Server()
-    await gone.stop()
     with pytest.raises(NoResponse, match="refused"):
-        await Target(reactor, gone.url).post([], b"")
+        await Target(reactor, f"http://127.0.0.1:{free_port()}/").post([], b"")
 
 
 @pytest.mark.parametrize("url", ["ftp://x/", "nothing", "http:///x", "http://127.0.0.1:port/"])

@@ -12,6 +12,9 @@ agrees with the store. If others have held claims since, the readings from the e
 the cache, and read again. If that is not known, the whole logger is removed. Therefore the cache may only be read by the holder of
 such a claim, and by callers who have just read the customer and called :meth:`RecentReadings.is_current`: readings that are marked later are
 derived, and evaluated, later.
+
+Points that are read by some of their fields are cached as well. Jobs write points under the same claims, so the same events remove them, and
+every write of their series does.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ import attrs
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import Customer, PendingWork
 from cenergyd.readings.checks import storable
-from cenergyd.readings.model import Reading, SeriesReadings, is_computed
+from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings, is_computed
+from cenergyd.readings.recent_points import RecentPoints
 from cenergyd.readings.recent_series import RecentSeries
 from cenergyd.readings.recent_view import RecentView
 from cenergyd.readings.store import ReadingStore
@@ -39,6 +43,8 @@ REACH_SECONDS = 8 * 3600
 """Only readings within this many seconds of now are cached."""
 MAX_AGE_SECONDS = 6 * 3600
 """A cached series is read from the store again after this many seconds, because the store may have been changed by other means than cenergyd."""
+MAX_POINTS_AGE_SECONDS = 3600
+"""The same for points: a job that failed is repeated without a claim on the customer, maybe by another daemon."""
 DAY = 86400
 REMOVED_FROM = 900
 """Readings are removed from a time on that is a multiple of this, in UTC seconds, so that those of many loggers are read again by one query."""
@@ -62,6 +68,14 @@ class _Owner(NamedTuple):
 class _Logger:
     owner: _Owner
     series: dict[str, RecentSeries] = attrs.field(factory=dict)
+    points: dict[str, RecentPoints] = attrs.field(factory=dict)
+    """By series; a series of points is not one of readings."""
+
+    @property
+    def size(self) -> int:
+        """Estimated bytes in memory."""
+        points = sum(each.size for each in self.points.values())
+        return LOGGER_BYTES + points + sum(each.size for each in self.series.values())
 
 
 @attrs.define(slots=True, eq=False)
@@ -161,6 +175,48 @@ class RecentReadings:
                 if cached is not None:
                     cached.replace(start, end, storable(readings))
 
+    async def write_points(self, series: str, points: Sequence[FieldPoint]) -> None:
+        """As the store's."""
+        with self._change_of_points([series]):
+            await self.store.write_points(series, points)
+
+    async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
+        """As the store's."""
+        with self._change_of_points([series]):
+            await self.store.replace_points(series, start, end, points)
+
+    async def replace_points_many(
+        self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]], field: str = ""
+    ) -> None:
+        """As the store's."""
+        with self._change_of_points(item[0] for item in items):
+            await self.store.replace_points_many(items, field)
+
+    async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
+        """As the store's."""
+        with self._change_of_points(item[0] for item in items):
+            await self.store.merge_points_many(items)
+
+    def cached_points(self, asked: tuple[str, int, int], fields: Sequence[str]) -> list[FieldPoint] | None:
+        """The points of a range (series, start, end) as they were read last; None if they are not cached."""
+        logger = self._loggers.get(asked[0].partition("_")[0])
+        cached = None if logger is None else logger.points.get(asked[0])
+        if cached is None or not cached.holds(asked, fields):
+            return None
+        if not 0 <= self._seconds() - cached.since < MAX_POINTS_AGE_SECONDS:
+            self._forget(asked[0])
+            return None
+        return cached.points()
+
+    def add_points(self, asked: tuple[str, int, int], fields: Sequence[str], points: Sequence[FieldPoint]) -> None:
+        """Cache the points of a range as they were just read from the store."""
+        logger = self._loggers.get(asked[0].partition("_")[0])
+        if logger is not None:
+            self._forget(asked[0])
+            logger.points[asked[0]] = RecentPoints.of(asked, fields, points, self._seconds())
+            self.size += logger.points[asked[0]].size
+            self._make_room()
+
     def cached(self, series: str) -> RecentSeries | None:
         """The cached part of a series; None if there is none."""
         logger = self._loggers.get(series.partition("_")[0])
@@ -218,6 +274,17 @@ class RecentReadings:
             for name in names:
                 self._changed(name)
 
+    @contextmanager
+    def _change_of_points(self, series: Iterable[str]) -> Iterator[None]:
+        """Points are removed from the cache by every write of their series."""
+        names = list(dict.fromkeys(series))
+        try:
+            with self._change(names):
+                yield
+        finally:
+            for name in names:
+                self._forget(name)
+
     def _changed(self, name: str) -> None:
         for pending in self._pending_reads:
             pending.changed.add(name)
@@ -245,17 +312,19 @@ class RecentReadings:
 
     def _forget(self, name: str) -> None:
         logger = self._loggers.get(name.partition("_")[0])
-        cached = None if logger is None else logger.series.pop(name, None)
-        if cached is not None:
-            self.size -= cached.size
+        if logger is not None:
+            for cached in (logger.series.pop(name, None), logger.points.pop(name, None)):
+                self.size -= 0 if cached is None else cached.size
 
     def _forget_logger(self, serial: str) -> None:
         logger = self._loggers.pop(serial, None)
         if logger is not None:
-            self.size -= LOGGER_BYTES + sum(cached.size for cached in logger.series.values())
+            self.size -= logger.size
         self._reads_changed(serial)
 
     def _forget_since(self, serial: str, logger: _Logger, time: int) -> None:
+        for name in list(logger.points):
+            self._forget(name)  # readings affect results that are older
         for name, cached in list(logger.series.items()):
             before = cached.size
             if cached.forget_since(time):
@@ -273,9 +342,10 @@ class RecentReadings:
         """Remove from the cache all but the newest readings of the loggers that were changed longest ago, then these loggers."""
         while self.size > self._max_bytes and self._loggers:
             serial, logger = next(iter(self._loggers.items()))
-            before = sum(cached.size for cached in logger.series.values())
-            if sum(cached.shorten() for cached in logger.series.values()):
-                self.size -= before - sum(cached.size for cached in logger.series.values())
+            before = logger.size
+            if logger.points or sum([cached.shorten() for cached in logger.series.values()]):
+                logger.points.clear()
+                self.size -= before - logger.size
                 self._loggers.move_to_end(serial)
             else:
                 self._forget_logger(serial)

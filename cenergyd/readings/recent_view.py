@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from cenergyd.readings.checks import LATEST
-from cenergyd.readings.model import Reading
+from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.recent_series import RecentSeries, Unknown
 from cenergyd.readings.store import ReadingStore
 
@@ -41,6 +41,14 @@ class ReadingCache(Protocol):
 
     def add(self, series: str, start: int, end: int, readings: Sequence[Reading]) -> None:
         """Cache a range as it was just read from the store."""
+        ...
+
+    def cached_points(self, asked: tuple[str, int, int], fields: Sequence[str]) -> list[FieldPoint] | None:
+        """The points of a range as they were read last; None if they are not cached."""
+        ...
+
+    def add_points(self, asked: tuple[str, int, int], fields: Sequence[str], points: Sequence[FieldPoint]) -> None:
+        """Cache the points of a range as they were just read from the store."""
         ...
 
 
@@ -87,6 +95,23 @@ class RecentView:
         for part, some in parts.items():
             found |= await self._part(some, part, (start, end), limit)
         return found
+
+    async def read_points_many(
+        self, ranges: Sequence[tuple[str, int, int]], fields: Sequence[str] = ()
+    ) -> list[list[FieldPoint]]:
+        """As the store's. Only points of which some fields are read are cached: those that are read often."""
+        if not fields:
+            return await self._cache.store.read_points_many(ranges)
+        found = {asked: self._cache.cached_points(asked, fields) for asked in ranges}
+        missing = [asked for asked, points in found.items() if points is None]
+        if missing:
+            with self._cache.reading([series for series, *_ in missing]) as pending:
+                read = await self._cache.store.read_points_many(missing, fields)
+                for asked, points in zip(missing, read, strict=True):
+                    found[asked] = points
+                    if asked[0] not in pending.changed:
+                        self._cache.add_points(asked, fields, points)
+        return [found[asked] or [] for asked in ranges]
 
     def _missing(self, name: str, start: int, end: int) -> _Part:
         """The range to read so that all of a requested range is cached."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cenergyd.documents.body import body_of, body_text
-from cenergyd.documents.store import Document, NewDocument
+from cenergyd.documents.store import OWNED_AT_ONCE, Document, NewDocument
 from cenergyd.errors import Conflict
 
 
@@ -29,9 +29,15 @@ class MemoryDocumentStore:
         """The documents that exist among these keys."""
         return {key: self.kept[kind, key] for key in keys if (kind, key) in self.kept}
 
-    async def get_kinds(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Document]]:
-        """The documents that exist among these keys of several kinds."""
-        return {kind: await self.get_many(kind, keys) for kind, keys in wanted.items()}
+    async def get_kinds(
+        self, wanted: Mapping[str, Sequence[str]], *, owned: Mapping[str, str] = {}
+    ) -> dict[str, dict[str, Document]]:
+        """The documents that exist among these keys of several kinds, and those of owners."""
+        found = {kind: await self.get_many(kind, keys) for kind, keys in wanted.items()}
+        for kind, owner in owned.items():
+            mine = await self.find(kind, owner=owner, limit=OWNED_AT_ONCE)
+            found.setdefault(kind, {}).update((each.key, each) for each in mine)
+        return found
 
     async def put(
         self,

@@ -32,6 +32,10 @@ class NewDocument(NamedTuple):
     due: int | None = None
 
 
+OWNED_AT_ONCE = 200
+"""Most documents of an owner that are read beside others."""
+
+
 class DocumentStore(Protocol):
     """Keeps documents. Raises StoreUnavailable when the store does not answer."""
 
@@ -51,8 +55,13 @@ class DocumentStore(Protocol):
         """The documents that exist among these keys."""
         ...
 
-    async def get_kinds(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Document]]:
-        """The documents that exist among these keys of several kinds, by kind and key, in as few round trips as possible."""
+    async def get_kinds(
+        self, wanted: Mapping[str, Sequence[str]], *, owned: Mapping[str, str] = {}
+    ) -> dict[str, dict[str, Document]]:
+        """The documents that exist among these keys of several kinds, by kind and key, in as few round trips as possible.
+
+        :param owned: kind -> owner: all documents of that kind and owner as well, at most :data:`OWNED_AT_ONCE` of each kind.
+        """
         ...
 
     async def put(

@@ -137,11 +137,11 @@ class GuardedDocuments:
             raise NotAllowed("only the daemon may open and close the stores")
         method = getattr(self._store, name)
 
-        def of_kinds(wanted: Mapping[str, Sequence[str]]) -> object:
-            for kind in wanted:
+        def of_kinds(wanted: Mapping[str, Sequence[str]], *, owned: Mapping[str, str] = {}) -> object:
+            for kind in (*wanted, *owned):
                 if kind in _SECRET_KINDS:
                     raise NotAllowed(f"documents of kind {kind} are not for plugins")
-            return method(wanted)
+            return method(wanted, owned=owned)
 
         if name == "get_kinds":
             return of_kinds

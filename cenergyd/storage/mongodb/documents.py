@@ -14,7 +14,7 @@ from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
 
 from cenergyd.documents.body import body_of, body_text
-from cenergyd.documents.store import Document, NewDocument
+from cenergyd.documents.store import OWNED_AT_ONCE, Document, NewDocument
 from cenergyd.errors import Conflict, StoreUnavailable
 from cenergyd.storage.mongodb.connection import MongoDatabase
 
@@ -57,15 +57,26 @@ class MongoDocumentStore:
         """The documents that exist among these keys."""
         return (await self.get_kinds({kind: keys}))[kind]
 
-    async def get_kinds(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Document]]:
-        """The documents that exist among these keys of several kinds, by one query."""
-        by_kind: dict[str, dict[str, Document]] = {kind: {} for kind in wanted}
+    async def get_kinds(
+        self, wanted: Mapping[str, Sequence[str]], *, owned: Mapping[str, str] = {}
+    ) -> dict[str, dict[str, Document]]:
+        """The documents that exist among these keys of several kinds, and those of owners, by one query."""
+        by_kind: dict[str, dict[str, Document]] = {kind: {} for kind in (*wanted, *owned)}
         ids = [_id(kind, key) for kind, keys in wanted.items() for key in dict.fromkeys(keys)]
-        if not ids:
+        parts: list[dict[str, object]] = [{"_id": {"$in": ids}}] if ids else []
+        parts += [{"kind": kind, "owner": owner} for kind, owner in owned.items()]
+        if not parts:
             return by_kind
-        found = await self._run(lambda documents: documents.find({"_id": {"$in": ids}}, batch_size=len(ids) + 1))
-        for each in map(_document, found):
+        query = parts[0] if len(parts) == 1 else {"$or": parts}
+        most = len(ids) + OWNED_AT_ONCE * len(owned) + 1
+        found = await self._run(lambda documents: documents.find(query, limit=most, batch_size=most))
+        for each in map(_document, found if len(found) < most else ()):
             by_kind[each.kind][each.key] = each
+        if len(found) == most:  # an owner has more, and documents by key may be among those left out
+            by_kind |= await self.get_kinds(wanted)
+            for kind, owner in owned.items():
+                mine = await self.find(kind, owner=owner, limit=OWNED_AT_ONCE)
+                by_kind[kind].update((each.key, each) for each in mine)
         return by_kind
 
     async def put(

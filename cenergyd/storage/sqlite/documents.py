@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cenergyd.documents.body import body_of, body_text
-from cenergyd.documents.store import Document, NewDocument
+from cenergyd.documents.store import OWNED_AT_ONCE, Document, NewDocument
 from cenergyd.errors import Conflict
 from cenergyd.runtime.clock import Reactor
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
@@ -21,6 +21,7 @@ _PUT = """
     ON CONFLICT (kind, key) DO UPDATE
     SET body = excluded.body, version = version + 1, owner = excluded.owner, due = excluded.due
 """
+_OWNED = f"SELECT {_COLUMNS} FROM document WHERE kind = ? AND owner = ? ORDER BY key LIMIT ?"
 _KEYS_AT_ONCE = 500
 
 
@@ -51,13 +52,19 @@ class SqliteDocumentStore:
         """The documents that exist among these keys."""
         return (await self.get_kinds({kind: keys}))[kind]
 
-    async def get_kinds(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Document]]:
-        """The documents that exist among these keys of several kinds."""
-        if not any(wanted.values()):
+    async def get_kinds(
+        self, wanted: Mapping[str, Sequence[str]], *, owned: Mapping[str, str] = {}
+    ) -> dict[str, dict[str, Document]]:
+        """The documents that exist among these keys of several kinds, and those of owners."""
+        if not owned and not any(wanted.values()):
             return {kind: {} for kind in wanted}
 
         def work(db: sqlite3.Connection) -> dict[str, dict[str, Document]]:
-            return {kind: dict(_among(db, kind, keys)) for kind, keys in wanted.items()}
+            found = {kind: dict(_among(db, kind, keys)) for kind, keys in wanted.items()}
+            for kind, owner in owned.items():
+                rows = db.execute(_OWNED, (kind, owner, OWNED_AT_ONCE))
+                found.setdefault(kind, {}).update((row[1], _document(row)) for row in rows)
+            return found
 
         return await self._database.read(work)
 

@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 
 from cenergyd.documents.memory import MemoryDocumentStore
-from cenergyd.documents.store import Document, NewDocument
+from cenergyd.documents.store import OWNED_AT_ONCE, Document, NewDocument
 from cenergyd.errors import Conflict, StoreRejected
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.documents import MongoDocumentStore
@@ -111,6 +111,28 @@ async def test_many_at_once(store, request):
     kinds = await store.get_kinds({"k": ["1", "2", "2"], "other": ["1", "2"], "none": []})
     assert {kind: sorted(found) for kind, found in kinds.items()} == {"k": ["1", "2"], "other": ["1"], "none": []}
     assert kinds["other"]["1"].body == {"of": "another kind"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_documents_by_key_and_those_of_an_owner_at_once(store):
+    await store.put("site", "s", {"n": 1})
+    await store.put("logger", "l", {"n": 2}, owner="mine")
+    for key, owner in (("a", "mine"), ("b", "other"), ("c", "mine"), ("d", None)):
+        await store.put("alert", key, {"of": key}, owner=owner)
+    found = await store.get_kinds({"site": ["s", "none"], "alert": ["d"]}, owned={"alert": "mine", "none": "mine"})
+    assert {kind: sorted(each) for kind, each in found.items()} == {"site": ["s"], "alert": ["a", "c", "d"], "none": []}
+    assert found["alert"]["c"] == Document("alert", "c", {"of": "c"}, 1, "mine")
+    assert await store.get_kinds({}, owned={"alert": "nobody"}) == {"alert": {}}
+
+
+@pytest_twisted.ensureDeferred
+async def test_very_many_documents_of_an_owner_do_not_hide_those_by_key(store):
+    await store.put_many("alert", [NewDocument(f"{i:04}", {}, "mine") for i in range(OWNED_AT_ONCE + 50)])
+    await store.put("site", "s", {})
+    found = await store.get_kinds({"site": ["s"], "zone": ["z"]}, owned={"alert": "mine"})
+    assert sorted(found["site"]) == ["s"]
+    assert found["zone"] == {}
+    assert sorted(found["alert"]) == [f"{i:04}" for i in range(OWNED_AT_ONCE)]
 
 
 @pytest_twisted.ensureDeferred

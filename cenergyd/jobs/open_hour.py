@@ -53,16 +53,27 @@ def newest_of(segments: Iterable[RoleSegment | MeterSegment], rows: Mapping[str,
     return max(own, default=None)
 
 
-async def newest_reading(segments: Segments, readings: ReadingStore, before: int | None = None) -> int | None:
-    """The time of the newest reading (before a time) within any of the segments; None if there is none."""
+async def newest_reading(
+    segments: Segments,
+    readings: ReadingStore,
+    before: int | None = None,
+    *,
+    last: Mapping[str, Reading | None] = {},
+) -> int | None:
+    """The time of the newest reading (before a time) within any of the segments; None if there is none.
+
+    :param last: the newest reading of some series (None: it has none), if the caller has just read it.
+    """
     starts = {(each.end, each.series): each.start for each in segments(0, FOREVER if before is None else before)}
     newest: int | None = None
     for end in sorted({end for end, _ in starts}, reverse=True):
         if newest is not None and newest >= end:
             break
         names = sorted(series for each, series in starts if each == end)
-        found = await readings.last(names, None if end == FOREVER else end)
-        own = [reading.time for name, reading in found.items() if reading.time >= starts[end, name]]
+        found: Mapping[str, Reading | None] = last
+        if end != FOREVER or not last.keys() >= set(names):
+            found = await readings.last(names, None if end == FOREVER else end)
+        own = [reading.time for name in names if (reading := found.get(name)) and reading.time >= starts[end, name]]
         newest = max([*own, *([] if newest is None else [newest])], default=None)
     return newest
 

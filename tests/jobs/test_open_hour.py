@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -174,6 +175,38 @@ def test_the_newest_reading_is_one_of_the_customers() -> None:
     assert run(newest_reading(segments, store, 150 * 60)) == 149 * 60
     assert run(newest_reading(segments, store, 0)) is None
     assert SOLAR not in {each.series for each in segments(0, 1 << 33)}
+
+
+@pytest.mark.parametrize(
+    ("last", "asked", "newest"),
+    [
+        ({LOAD: Reading(60, P=1.0), UTILITY: None}, [], 60),
+        ({LOAD: Reading(60, P=1.0), UTILITY: Reading(120, P=1.0), SOLAR: Reading(180, P=1.0)}, [], 120),
+        ({LOAD: None, UTILITY: None}, [], None),
+        ({LOAD: Reading(60, P=1.0)}, [[UTILITY, LOAD]], 49 * 60),
+        ({}, [[UTILITY, LOAD]], 49 * 60),
+    ],
+)
+def test_the_store_is_not_asked_for_newest_readings_that_were_just_read(
+    last: dict[str, Reading | None], asked: list[list[str]], newest: int | None
+) -> None:
+    calls = []
+
+    class Recorded(MemoryReadingStore):
+        async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
+            calls.append(list(series))
+            return await super().last(series, before)
+
+    store = Recorded()
+    run(store.write([SeriesReadings(LOAD, minutes(0, 50)), SeriesReadings(UTILITY, minutes(0, 50))]))
+    customer = customer_in("UTC")
+
+    def segments(start: int, end: int) -> Any:
+        return measured_segments(customer, start, end)
+
+    assert run(newest_reading(segments, store, last=last)) == newest
+    assert calls == asked
+    assert run(newest_reading(segments, store, 10 * 60, last=last)) == 9 * 60, "an earlier one is always read"
 
 
 def test_the_parts_of_a_range_without_the_open_hour() -> None:

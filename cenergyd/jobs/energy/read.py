@@ -5,14 +5,14 @@ All pages, reports and sums read energy here, so that none leaves out the hour o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 
 from cenergyd.customers.meter_history import RoleSegment, role_segments
 from cenergyd.customers.model import Customer, Role, TimeRange
 from cenergyd.jobs.energy.hours import HourEnergy, energy_series
 from cenergyd.jobs.open_hour import HoursReader, measured_segments, newest_reading
-from cenergyd.readings.model import FieldPoint
+from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.store import ReadingStore
 
 SLICE = 31 * 86400
@@ -27,6 +27,7 @@ class EnergyReader:
     :param now: UTC seconds.
     :param max_gap: the ini's ``[rollups] max_gap_seconds``.
     :param registers: whether to include the counts of the meters' registers.
+    :param last: see :func:`newest_reading`.
     :raises InvalidField: the customer's time zone is unknown.
     """
 
@@ -38,11 +39,12 @@ class EnergyReader:
         max_gap: int = LONGEST_GAP,
         *,
         registers: bool = True,
+        last: Mapping[str, Reading | None] = {},
     ) -> None:
         self._customer = customer
         self._hours = HourEnergy(customer, readings, max_gap, now)
         self._registers = registers
-        newest = partial(newest_reading, partial(measured_segments, customer), readings)
+        newest = partial(newest_reading, partial(measured_segments, customer), readings, last=last)
         self._reader = HoursReader(readings, self._hours.zone, now, newest, self._compute)
 
     async def read_at_once(self, roles: Iterable[Role], start: int, end: int, fields: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from cenergyd.jobs.rollups.completeness import Pauses
 from cenergyd.jobs.rollups.points import window_fields
 from cenergyd.jobs.rollups.read import MAX_POINTS, read_rollup
 from cenergyd.jobs.windows import RESOLUTIONS, local_date, widen, window_at
+from cenergyd.readings.model import Reading
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.yielding import Cooperate, without_yielding
@@ -96,29 +97,43 @@ async def _in_parts(customer: Customer, readings: ReadingStore, role: Role, wind
 
 
 async def energy_between(
-    customer: Customer, readings: ReadingStore, window: TimeRange, now: int, *, max_gap: int = LONGEST_GAP
+    customer: Customer,
+    readings: ReadingStore,
+    window: TimeRange,
+    now: int,
+    *,
+    max_gap: int = LONGEST_GAP,
+    last: Mapping[str, Reading | None] = {},
 ) -> JsonObject:
     """Energy per role over a range that begins and ends at full local hours.
 
     ``{"utility": {"series", "import_kwh", "export_kwh", "covered_seconds"}, ...}``; a role without a meter is None. ``series``
     is the latest one that held the role.
+
+    :param last: see :func:`~cenergyd.jobs.open_hour.newest_reading`.
     """
-    reader = EnergyReader(customer, readings, now, max_gap, registers=False)
+    reader = EnergyReader(customer, readings, now, max_gap, registers=False, last=last)
     if window.end - window.start <= SLICE:
         await reader.read_at_once(ROLES, *window, _ENERGY_FIELDS)
     return {role: await _role_energy(customer, role, reader, window) for role in ROLES}
 
 
 async def energy_today(
-    customer: Customer, readings: ReadingStore, now: int, *, max_gap: int = LONGEST_GAP
+    customer: Customer,
+    readings: ReadingStore,
+    now: int,
+    *,
+    max_gap: int = LONGEST_GAP,
+    last: Mapping[str, Reading | None] = {},
 ) -> JsonObject:
     """Energy per role since the customer's midnight: ``{"date", "start", "end", "energy": ...}``, see :func:`energy_between`."""
-    day = window_at(now, "24h", zone_of(customer.time_zone))
+    zone = zone_of(customer.time_zone)
+    day = window_at(now, "24h", zone)
     return {
-        "date": local_date(now, zone_of(customer.time_zone)).isoformat(),
+        "date": local_date(now, zone).isoformat(),
         "start": day.start,
         "end": day.end,
-        "energy": await energy_between(customer, readings, day, now, max_gap=max_gap),
+        "energy": await energy_between(customer, readings, day, now, max_gap=max_gap, last=last),
     }
 
 

@@ -80,7 +80,11 @@ class Evaluation(NamedTuple):
 async def alerts_for(documents: DocumentStore, customer_id: str) -> list[AlertView]:
     """A customer's alerts that are active or have a history, active ones first."""
     limit = len(RULES) * len(ROLES) * 4
-    found = await documents.find(ALERT, owner=customer_id, limit=limit)
+    return alert_views(await documents.find(ALERT, owner=customer_id, limit=limit))
+
+
+def alert_views(found: Iterable[Document]) -> list[AlertView]:
+    """The alerts that documents hold, active ones first."""
     views = [AlertView(d.body["kind"], d.body["series"], state_from_json(d.body["state"])) for d in found]
     return sorted(views, key=lambda view: (not view.state.active, -view.state.since, view.kind))
 

@@ -16,7 +16,7 @@ from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.customers.ownership import owns, without_foreign
 from cenergyd.derivation.status import reached_before, results_of, stored_range
 from cenergyd.documents.json_types import ReadOnlyJson
-from cenergyd.documents.kinds import HELD_METER, LOGGER, REJECTED, SITE
+from cenergyd.documents.kinds import ALERT, HELD_METER, LOGGER, REJECTED, SITE
 from cenergyd.documents.loggers import Uploads, uploads_in, with_uploads
 from cenergyd.documents.meters import known_meters
 from cenergyd.documents.store import Document, DocumentStore
@@ -51,19 +51,27 @@ class SiteDocuments(NamedTuple):
     """By serial number."""
     held: Mapping[str, Document]
     """Meters with held logs, by series."""
+    alerts: Mapping[str, Document]
+    """Of one customer, if they were asked for."""
 
 
-async def documents_of(customers: Sequence[Customer], documents: DocumentStore) -> SiteDocuments:
-    """The documents about the sites of customers, in one round trip."""
+async def documents_of(
+    customers: Sequence[Customer], documents: DocumentStore, *, alerts_of: str | None = None
+) -> SiteDocuments:
+    """The documents about the sites of customers, in one round trip.
+
+    :param alerts_of: id of the customer whose alerts are read as well.
+    """
     serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
     found = await documents.get_kinds(
         {
             SITE: [customer.id for customer in customers],
             LOGGER: serials,
             HELD_METER: series_of_roles(customers) if serials else [],
-        }
+        },
+        owned={} if alerts_of is None else {ALERT: alerts_of},
     )
-    return SiteDocuments(found[SITE], found[LOGGER], found[HELD_METER])
+    return SiteDocuments(found[SITE], found[LOGGER], found[HELD_METER], found.get(ALERT, {}))
 
 
 class _StoredFacts(NamedTuple):
@@ -78,13 +86,14 @@ class _StoredFacts(NamedTuple):
 
 def series_of_roles(customers: Iterable[Customer]) -> list[str]:
     """The series of every role that has one now, measured or computed, and of the meters of sums, each once."""
-    names = (
-        name
-        for customer in customers
-        for role in ROLES
-        for name in (customer.series_of(role), *customer.measured_series_of(role))
-    )
-    return list(dict.fromkeys(name for name in names if name is not None))
+    found: dict[str, None] = {}
+    for customer in customers:
+        setup, serial = customer.current, customer.logger_serial_number
+        for role in ROLES:
+            if (series := setup.series_of(role, serial)) is not None:
+                found[series] = None
+            found |= dict.fromkeys(setup.measured_series_of(role, serial))
+    return list(found)
 
 
 async def gather(

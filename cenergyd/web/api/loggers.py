@@ -20,6 +20,7 @@ from cenergyd.documents.loggers import logger_of, up_to_date, uploads_in, with_u
 from cenergyd.documents.meters import meters_of_logger
 from cenergyd.documents.store import Document
 from cenergyd.errors import NotFound
+from cenergyd.jobs.alerts.job import AlertView, alert_views
 from cenergyd.jobs.site_state.gather import SiteDocuments, documents_of, series_of_roles, site_states
 from cenergyd.jobs.site_state.model import SiteState
 from cenergyd.readings.model import CHANNELS, Reading
@@ -33,7 +34,6 @@ from cenergyd.web.api.openapi import Next
 from cenergyd.web.api.routing import Call, Response, Route
 from cenergyd.web.api.site_state import SiteStateJson
 from cenergyd.web.views.context import Context
-from cenergyd.web.views.sources import role_sources
 
 
 class LastValues(Resource, frozen=True, kw_only=True):
@@ -180,13 +180,14 @@ class CustomerStatus(StatusEntry, frozen=True, kw_only=True):
     now: Time
 
 
-class ReadStatus(NamedTuple):
-    """A customer's state, and what it is made of."""
+class SiteNow(NamedTuple):
+    """The state of a customer's site, and what was read with it."""
 
-    entry: StatusEntry
     state: SiteState
-    last: Mapping[str, Reading]
-    """The newest reading of each series, of all customers that were asked for."""
+    last: Mapping[str, Reading | None]
+    """The newest reading of each series of a role, and of the meters of sums; None: it has none."""
+    alerts: Sequence[AlertView]
+    """Those that are active or have a history."""
 
 
 class StatusReader:
@@ -197,24 +198,25 @@ class StatusReader:
 
     async def status(self, customers: Sequence[Customer], now: int) -> list[StatusEntry]:
         """One entry per customer."""
-        return [read.entry for read in await self.read(customers, now)]
-
-    async def read(self, customers: Sequence[Customer], now: int) -> list[ReadStatus]:
-        """The same, with what it is made of."""
         documents, readings = self._context.documents, self._context.readings
-        shown = [source.series for customer in customers for source in role_sources(customer)]
-        series = list(dict.fromkeys([*shown, *series_of_roles(customers)]))
+        series = series_of_roles(customers)
         stored, last = await concurrently(documents_of(customers, documents), _last(readings, series))
         results = await results_of(customers, documents)
         states = await site_states(customers, documents, now, last, readings, stored=stored)
         return [
-            ReadStatus(
-                self._entry(customer, _logger_of(customer, stored), last, results.get(customer.id), state, now=now),
-                state,
-                last,
-            )
+            self._entry(customer, _logger_of(customer, stored), last, results.get(customer.id), state, now=now)
             for customer, state in zip(customers, states, strict=True)
         ]
+
+    async def site(self, customer: Customer, now: int) -> SiteNow:
+        """The state of one customer's site, and its alerts, which are read by the same query."""
+        documents, readings = self._context.documents, self._context.readings
+        series = series_of_roles([customer])
+        stored, last = await concurrently(
+            documents_of([customer], documents, alerts_of=customer.id), _last(readings, series)
+        )
+        (state,) = await site_states([customer], documents, now, last, readings, stored=stored)
+        return SiteNow(state, {name: last.get(name) for name in series}, alert_views(stored.alerts.values()))
 
     def _entry(
         self,

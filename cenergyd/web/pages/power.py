@@ -8,29 +8,29 @@ from typing import NamedTuple
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.customers.ownership import without_foreign
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.alerts.job import AlertView, alerts_for
+from cenergyd.jobs.alerts.job import AlertView
 from cenergyd.jobs.alerts.site_alerts import alerts_of_state
 from cenergyd.jobs.alerts.text import role_words
 from cenergyd.jobs.energy.self_consumption import shares_of
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.jobs.site_state.issue_text import duration
 from cenergyd.jobs.site_state.model import PRESENT_SECONDS, SiteState
-from cenergyd.readings.corrections import LATEST
-from cenergyd.runtime.gather import concurrently
+from cenergyd.readings.model import Reading
 from cenergyd.web.api.app import BASE
 from cenergyd.web.api.loggers import StatusReader
 from cenergyd.web.api.readings import MAX_TIME, latest_of
+from cenergyd.web.api.site_state import SiteStateJson
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import RULE_TITLES
 from cenergyd.web.pages.power_flow import flows_of
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
-from cenergyd.web.views.curve_corrections import corrections_of
+from cenergyd.web.views.curve_corrections import corrected_ranges
 from cenergyd.web.views.curve_reader import CurveReader, Curves
 from cenergyd.web.views.curves import auto_resolution
 from cenergyd.web.views.sources import role_sources, role_tracks
@@ -88,21 +88,20 @@ class PowerPages:
         customer = await self._context.customer(customer_id)
         zone = zone_or_utc(customer.time_zone)
         span, original = chosen_span(call, zone), bool(call.query_integer("original", 0, 1))
-        ((status, state, last),), energy, alerts, corrected = await concurrently(
-            self._reader.read([customer], call.now),
-            self._energy(customer, call.now),
-            alerts_for(self._context.documents, customer.id),
-            self._corrected(customer),
-        )
-        latest = latest_of(customer, role_sources(customer), without_foreign(customer, last), call.now)
+        state, last, alerts = await self._reader.site(customer, call.now)
+        energy = await self._energy(customer, call.now, last)
+        corrected = await corrected_ranges(self._context, customer)
+        newest = {name: reading for name, reading in last.items() if reading is not None}
+        latest = latest_of(customer, role_sources(customer), without_foreign(customer, newest), call.now)
         active = _beside_the_state(customer, state, alerts)
+        table = await self._table(customer, span, zone, original) if call.query("table") else None
         values = {
             "here": call.request.uri.decode("latin-1"),
             "alerts": [alert_line(customer, view) for view in active],
             "stale": {each.role for each in state.roles if each.is_stale(call.now)},
             "present_seconds": PRESENT_SECONDS,
             "flow": flows_of(state, call.now),
-            "shares": shares_of(energy["energy"] if energy else {}),
+            "today": today_figures(energy["energy"] if energy else {}),
             "zone": zone,
             "ranges": RANGES,
             "quantities": QUANTITIES,
@@ -112,9 +111,9 @@ class PowerPages:
             "end_text": _input_text(span.end, zone),
             "roles": ROLES,
             "latest": latest.roles,
-            "status": status,
-            "energy": energy,
-            "table": await self._table(customer, span, zone, original) if call.query("table") else None,
+            "state": SiteStateJson.of(state, customer.time_zone, call.now),
+            "missing_role": customer.missing_role,
+            "table": table,
             "table_link": self._link(span, original, table=True),
             "original": original,
             "other_link": self._link(span, not original),
@@ -122,19 +121,15 @@ class PowerPages:
             "api": f"{BASE}/customers/{quote(customer.id, safe='')}",
             "csv_query": urlencode({"start": span.start, "end": span.end, **_asked(original)}),
         }
-        return Page("power.html", values, 422 if span.errors else 200, customer, "power")
+        template = "power.html" if table is None else "power_table.html"
+        return Page(template, values, 422 if span.errors else 200, customer, "power")
 
-    async def _energy(self, customer: Customer, now: int) -> ReadOnlyJson | None:
+    async def _energy(self, customer: Customer, now: int, last: Mapping[str, Reading | None]) -> ReadOnlyJson | None:
         try:
             readings, max_gap = self._context.readings, self._context.max_gap_seconds
-            return await energy_today(customer, readings, now, max_gap=max_gap)
+            return await energy_today(customer, readings, now, max_gap=max_gap, last=last)
         except InvalidField:
             return None  # the stored time zone is none
-
-    async def _corrected(self, customer: Customer) -> list[tuple[int, int]]:
-        """Ranges of readings that a correction changes, at any time: the chart can be moved."""
-        found = await corrections_of(self._context, customer, role_tracks(customer, 0, LATEST), 0, LATEST)
-        return sorted({each.correction.extent for own in found for each in own})
 
     async def _table(self, customer: Customer, span: ChartRange, zone: ZoneInfo, original: bool) -> dict[str, object]:
         tracks = role_tracks(customer, span.start, span.end)
@@ -159,6 +154,37 @@ def _beside_the_state(customer: Customer, state: SiteState, alerts: Sequence[Ale
     """The active alerts that the site's state does not tell."""
     told = alerts_of_state(customer, state)
     return [view for view in alerts if view.state.active and (view.kind, view.series) not in told]
+
+
+class TodayFigure(NamedTuple):
+    """One figure of today's energy."""
+
+    name: str
+    value: str
+    unit: str
+
+
+_ENERGIES: Sequence[tuple[str, Role, str]] = (
+    ("From the grid", "utility", "import_kwh"),
+    ("To the grid", "utility", "export_kwh"),
+    ("Solar", "solar", "import_kwh"),
+    ("Load", "load", "import_kwh"),
+)
+
+
+def today_figures(energy: Mapping[str, ReadOnlyJson | None]) -> list[TodayFigure]:
+    """Today's energy as text.
+
+    :param energy: by role, as :func:`~cenergyd.jobs.rollups.report.energy_between` returns it.
+    """
+    known = {role: each for role, each in energy.items() if each and each["covered_seconds"]}
+    values = [(name, known[role][part] if role in known else None) for name, role, part in _ENERGIES]
+    shares = shares_of(energy)
+    return [
+        *(TodayFigure(name, texts.number_text(value, 1), "kWh") for name, value in values),
+        TodayFigure("Solar used here", texts.percent(shares.self_consumption), ""),
+        TodayFigure("Load from solar", texts.percent(shares.self_sufficiency), ""),
+    ]
 
 
 def _input_text(time: int, zone: ZoneInfo) -> str:

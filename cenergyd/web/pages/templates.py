@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from cenergyd.jobs.site_state.issue_text import duration
 from cenergyd.runtime.threads import InThread, in_this_thread
 from cenergyd.web.pages import texts
+from cenergyd.web.pages.icons import icon
 from cenergyd.web.pages.static import StaticFiles
 
 _REFERENCE = re.compile(r'{%-? *(?:extends|include|import|from) +"([^"]+)"')
@@ -33,10 +34,13 @@ class Templates:
             auto_reload=False,
         )
         self._environment.globals.update(
-            static=static.url, role_names=texts.ROLE_NAMES, field_names=texts.FIELD_NAMES, equations=texts.EQUATIONS
+            role_names=texts.ROLE_NAMES,
+            field_names=texts.FIELD_NAMES,
+            equations=texts.EQUATIONS,
+            issue_pages=texts.ISSUE_PAGES,
         )
         self._environment.filters.update(
-            age=texts.age, span=duration, iso=texts.iso, local=texts.local, local_minute=texts.local_minute, clock=texts.clock, utc_minute=texts.utc_minute,
+            static=static.url, icon=icon, age=texts.age, span=duration, iso=texts.iso, local=texts.local, local_minute=texts.local_minute, clock=texts.clock, utc_minute=texts.utc_minute,
             number=texts.number_text, percent=texts.percent, device_report=texts.device_report,
         )  # fmt: skip
 

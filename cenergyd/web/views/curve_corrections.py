@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.derivation.corrector import Listed, corrections_over
+from cenergyd.readings.corrections import LATEST
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.sources import Track
 
@@ -19,6 +20,17 @@ async def corrections_of(
     every = {name for names in behind for name in names}
     found = await corrections_over(context.readings, context.documents, every, start, end)
     return [[each for each in found if _concerns(each, names)] for names in behind]
+
+
+async def corrected_ranges(context: Context, customer: Customer) -> list[tuple[int, int]]:
+    """The ranges of readings, of any role and at any time, that an active correction changes; ascending."""
+    meters: dict[str, list[tuple[int, int]]] = {}
+    for period in setup_periods(customer, 0, LATEST):
+        for role in ROLES:
+            for name in period.setup.measured_series_of(role, period.serial):
+                meters.setdefault(name, []).append((period.start, period.end))
+    found = await corrections_over(context.readings, context.documents, meters, 0, LATEST)
+    return sorted({each.correction.extent for each in found if _concerns(each, meters)})
 
 
 def series_behind(customer: Customer, track: Track) -> Mapping[str, Sequence[tuple[int, int]]]:

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
+from cenergyd.jobs.site_state.model import KINDS
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.forms import local_path
-from cenergyd.web.pages.power import chosen_span
+from cenergyd.web.pages.icons import icon
+from cenergyd.web.pages.power import TodayFigure, chosen_span, today_figures
 from cenergyd.web.pages.settings_draft import (
     changes_of,
     computed_meter,
@@ -174,3 +176,30 @@ def test_what_a_logger_reports_is_reported_in_words() -> None:
 
 def test_times_without_a_site() -> None:
     assert texts.utc_minute(1_795_860_300) == "28 Nov 2026, 10:05 UTC"
+
+
+def test_an_icon_is_markup_that_is_not_escaped_again() -> None:
+    assert icon("warn").__html__().startswith('<svg class="icon"')
+    with pytest.raises(KeyError):
+        icon("none")
+
+
+def test_every_issue_has_a_page_that_helps() -> None:
+    assert texts.ISSUE_PAGES.keys() == set(KINDS) - {"good"}
+
+
+def test_figures_of_today() -> None:
+    def energy(bought: float, sold: float, seconds: int = 3600) -> dict[str, object]:
+        return {"series": "s", "import_kwh": bought, "export_kwh": sold, "covered_seconds": seconds}
+
+    known = {"utility": energy(1.25, 0.5), "solar": energy(2.0, 0.0), "load": energy(2.75, 0.0)}
+    assert today_figures(known) == [
+        TodayFigure("From the grid", "1.2", "kWh"),
+        TodayFigure("To the grid", "0.5", "kWh"),
+        TodayFigure("Solar", "2.0", "kWh"),
+        TodayFigure("Load", "2.8", "kWh"),
+        TodayFigure("Solar used here", "75 %", ""),
+        TodayFigure("Load from solar", "55 %", ""),
+    ]
+    unknown = today_figures({"utility": None, "solar": energy(0.0, 0.0, 0)})
+    assert {each.value for each in unknown} == {texts.NOTHING} == {each.value for each in today_figures({})}

@@ -258,16 +258,17 @@ class RolePowerReader:
 
         Each object reads a day at most once.
         """
-        wanted = [_days_around(segment, gap) for gap in gaps]
-        missing = sorted({day for days in wanted for day in days if (segment.series, *day) not in self._days})
+        months = [_month_around(gap) for gap in gaps]
+        wanted = {month: _days_of(segment, month) for month in dict.fromkeys(months)}
+        missing = sorted({day for days in wanted.values() for day in days if (segment.series, *day) not in self._days})
         if missing:
             self._days |= await self._read_days(segment.series, missing)
         sign = -1.0 if segment.reversed else 1.0
-        found = []
-        for days in wanted:
+        found = {}
+        for month, days in wanted.items():
             values = [sign * value for day in days for value in self._days[(segment.series, *day)]]
-            found.append((max(map(abs, values), default=0.0), min(values, default=0.0)))
-        return found
+            found[month] = (max(map(abs, values), default=0.0), min(values, default=0.0))
+        return [found[month] for month in months]
 
     async def _read_days(
         self, series: str, days: Sequence[TimeRange]
@@ -282,12 +283,16 @@ class RolePowerReader:
         return found
 
 
-def _days_around(segment: RoleSegment, gap: Gap) -> list[TimeRange]:
-    """The days (UTC) from a month before a gap to a month after it, cut to the segment."""
-    first = (gap.before.time - MAX_BRIDGE_SECONDS) // DAY * DAY
+def _month_around(gap: Gap) -> TimeRange:
+    """From a month before a gap to a month after it, in full days (UTC). Nearly all gaps of an hour have the same one."""
+    first, last = gap.before.time - MAX_BRIDGE_SECONDS, gap.after.time + MAX_BRIDGE_SECONDS - 1
+    return TimeRange(first // DAY * DAY, (last // DAY + 1) * DAY)
+
+
+def _days_of(segment: RoleSegment, month: TimeRange) -> list[TimeRange]:
+    """The days (UTC) of a range, cut to the segment."""
     days = (
-        TimeRange(max(day, segment.start), min(day + DAY, segment.end))
-        for day in range(first, gap.after.time + MAX_BRIDGE_SECONDS, DAY)
+        TimeRange(max(day, segment.start), min(day + DAY, segment.end)) for day in range(month.start, month.end, DAY)
     )
     return [day for day in days if day.start < day.end]
 

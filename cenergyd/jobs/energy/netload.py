@@ -158,7 +158,7 @@ def _points(customer: Customer, reach: TimeRange, rows: dict[str, list[Reading]]
     points = []
     for window in windows(*reach, RESOLUTION, zone):
         part = columns.part(*window)
-        if part is not None:
+        if part is not None and "P" in part.stats:  # without it all powers are implausibly large
             inside = known[bisect_left(times, window.start) : bisect_left(times, window.end)]
             fields = window_fields(window, part, expected_by_validity(window, inside))
             points.append(FieldPoint(window.start, {name: fields[name] for name in FIELDS if name in fields}))

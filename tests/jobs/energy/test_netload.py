@@ -76,6 +76,17 @@ def test_without_a_meter_at_the_grid_there_is_none() -> None:
     assert all_points(store) == {}
 
 
+@pytest.mark.parametrize("minutes", [1, 15])
+def test_a_window_of_implausibly_large_powers_has_no_point(minutes: int) -> None:
+    """A computed power may exceed what is accepted of a meter."""
+    log = [Reading(DAY + k * 60, P=2e30) for k in range(minutes)]
+    log += [Reading(DAY + 5 * 3600 + k * 60, P=1.0) for k in range(61)]
+    store = store_with(utility=log)
+    run(update_net_load(customer_in("UTC"), *window_of(log), context_on(store)))
+    shown = [(p.time, p.fields["P_mean"]) for p in net_load_shown(store)]
+    assert shown == [(DAY + 5 * 3600 + k * 900, 1.0) for k in range(5)]
+
+
 @settings(max_examples=40, deadline=None)
 @given(logs(), st.sampled_from([1, 6]), st.booleans())
 def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours: int, in_time: bool) -> None:

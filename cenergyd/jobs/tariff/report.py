@@ -207,6 +207,8 @@ def _period_energy(label: Period, point: FieldPoint) -> PeriodEnergy:
 
 def _quarters(points: Iterable[FieldPoint], tariff: Tariff, zone: ZoneInfo) -> Iterator[QuarterHour]:
     for point in points:
+        if "P_mean" not in point.fields:
+            continue  # an earlier version stored it for implausibly large powers
         label = tariff.period_at(point.time, zone)
         yield QuarterHour(point.time, label, float(point.fields["P_mean"]), float(point.fields.get("complete", 1)))
 

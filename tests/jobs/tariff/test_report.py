@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from cenergyd.customers.model import TimeRange
+from cenergyd.jobs.energy.netload import net_load_series
 from cenergyd.jobs.tariff.parsing import tariff_from_json
 from cenergyd.jobs.tariff.report import charges_of, charges_report, compared_periods
 from cenergyd.jobs.windows import local_date
 from cenergyd.readings.memory import MemoryReadingStore
-from cenergyd.readings.model import Reading
+from cenergyd.readings.model import FieldPoint, Reading
 from tests.jobs.rollups.test_report import computed, every
 from tests.jobs.site import customer_in, run
 from tests.jobs.tariff.test_tariff import FULL, NEW_YORK, at
@@ -67,6 +68,16 @@ def test_another_tariff_needs_no_new_energy() -> None:
     for one, other in zip(late.energy, labelled.energy, strict=True):
         assert one.import_kwh == pytest.approx(other.import_kwh)
         assert one.export_kwh == pytest.approx(other.export_kwh)
+
+
+def test_a_stored_quarter_hour_without_a_mean_power_counts_as_missing() -> None:
+    customer = customer_in("America/New_York", extensions=SITE)
+    start, end = at("2026-06-15"), at("2026-07-15")
+    store = computed(customer, utility=every(5, start, start + 86400, 10.0))
+    before = run(charges_report(customer, store, end + 5))["last"]
+    old = FieldPoint(start + 86400 * 9, {"expected": 3.0, "complete": 1.0})
+    run(store.write_points(net_load_series(customer.logger_serial_number), [old]))
+    assert run(charges_report(customer, store, end + 5))["last"] == before
 
 
 def test_without_a_tariff_energy_is_shown_per_month_without_amounts() -> None:

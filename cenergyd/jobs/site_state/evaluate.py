@@ -131,13 +131,18 @@ def _is_behind(meter: MeterStatus, facts: SiteFacts, uploaded: int, unknown_gap:
 
 
 def _sends_stored(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> bool:
-    """Whether the logger is still sending stored logs of this meter and of every other meter."""
+    """Whether the logger is still sending stored logs of this meter and of every other meter that it has sent logs of."""
     fresh = meter.last_upload is not None and uploaded - meter.last_upload <= SETTLING
     return (
         fresh
         and meter.error is None
-        and all(_is_behind(each, facts, uploaded, unknown_gap=PRESENT_SECONDS) for each in facts.meters)
+        and all(_is_behind(each, facts, uploaded, unknown_gap=PRESENT_SECONDS) for each in _seen(facts))
     )
+
+
+def _seen(facts: SiteFacts) -> list[MeterStatus]:
+    """The meters with readings. The logs of one may follow those of another, of a new logger as well."""
+    return [meter for meter in facts.meters if meter.last_time is not None]
 
 
 def _waiting(facts: SiteFacts, uploaded: int, now: int, with_issue: set[Role | None]) -> Iterator[Issue]:
@@ -160,8 +165,8 @@ def _computing(facts: SiteFacts, uploaded: int, now: int, has_meter_issue: bool)
     computed = facts.computed
     if _is_long(facts.backlog):
         yield Issue(kind="computing", role=computed.role if computed else None)
-    elif facts.meters and all(_sends_stored(meter, facts, uploaded) for meter in facts.meters):
-        reached = min(meter.last_time or 0 for meter in facts.meters)
+    elif (seen := _seen(facts)) and all(_sends_stored(meter, facts, uploaded) for meter in seen):
+        reached = min(meter.last_time or 0 for meter in seen)
         yield Issue(kind="computing", since=reached, reason="stored_logs")
     if computed is None or has_meter_issue:
         return

@@ -80,6 +80,17 @@ def test_a_solar_meter_that_stopped_twelve_hours_ago_is_not_good() -> None:
     assert state.lag_seconds == 12 * HOUR - 360, "the lag counts from the newer meter"
 
 
+@pytest.mark.parametrize("gap", [None, 900])
+def test_old_readings_of_a_new_logger_are_no_fault_before_its_other_meter_has_sent_any(gap: int | None) -> None:
+    seen = {"last_time": NOW - 3 * DAY, "last_upload": NOW - 10}
+    unseen = {"last_time": None, "last_upload": None, "interval": None, "power": None}
+    facts = site(uploaded=NOW - 10, gap=gap, utility=seen, solar=unseen, computed={"last_time": None, "power": None})
+    sending = ("computing", None, NOW - 3 * DAY)
+    assert [(each.kind, each.role, each.since) for each in evaluate(facts, NOW).issues] == [sending]
+    later = evaluate(facts, NOW - 10 + SETTLING)
+    assert [(each.kind, each.role, each.since) for each in later.issues] == [("waiting", "solar", None), sending]
+
+
 def test_a_meter_in_error_is_reported_with_its_code() -> None:
     died = NOW - 2 * HOUR
     error = LoggedError(139, NOW - 360)

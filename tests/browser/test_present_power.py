@@ -29,6 +29,12 @@ def old_roles(browser: webdriver.Chrome) -> tuple[list[str | None], list[str | N
     return [each.get_attribute("data-role") for each in tiles], [each.get_attribute("data-role") for each in rows]
 
 
+def open_power_page(browser: webdriver.Chrome, site: Site, customer: str, load: str) -> None:
+    """The customer's power page, once its load is computed."""
+    page = f"{site.daemon.url}/customers/{customer}/power"
+    until(browser, lambda: browser.get(page) or load in text(browser, LOAD), "load is computed")
+
+
 def overview_row(browser: webdriver.Chrome, site: Site, customer: str) -> dict[str | None, str]:
     """The site's line in the list of sites; it is evaluated now."""
     site.api("PATCH", f"customers/{customer}", {"name": site.serial})
@@ -44,8 +50,7 @@ def test_a_new_logger_whose_solar_meter_is_five_hours_behind(
     site.upload("2", minutes(0.0, 60, ago=300))
     site.upload("1", minutes(5.97, 400))
     sign_in(browser, daemon, operator_token)
-    page = f"{daemon.url}/customers/{customer}/power"
-    until(browser, lambda: browser.get(page) or "5.97" in text(browser, LOAD), "load is computed")
+    open_power_page(browser, site, customer, "5.97")
     assert text(browser, "#state strong") == "Waiting for the solar meter."
     assert old_roles(browser) == (["load", "solar"], ["solar", "load"])
     assert "5 h ago" in tile(browser, "solar").text
@@ -65,8 +70,7 @@ def test_a_first_upload_that_ends_five_hours_ago_is_not_good(
     site.upload("1", minutes(5.97, 60, ago=300))
     site.upload("2", minutes(0.0, 60, ago=300))
     sign_in(browser, daemon, operator_token)
-    page = f"{daemon.url}/customers/{customer}/power"
-    until(browser, lambda: browser.get(page) or "5.97" in text(browser, LOAD), "load is computed")
+    open_power_page(browser, site, customer, "5.97")
     assert text(browser, "#state strong") == "Catching up."
     assert old_roles(browser) == (["utility", "load", "solar"], ["solar", "utility", "load"])
     picture(browser, "all-behind-power")
@@ -81,8 +85,7 @@ def test_an_open_page_marks_what_has_become_old(
     site.upload("1", minutes(2.0, 10, ago=30))
     site.upload("2", minutes(3.0, 10, ago=30))
     sign_in(browser, daemon, operator_token)
-    page = f"{daemon.url}/customers/{customer}/power"
-    until(browser, lambda: browser.get(page) or "5.00" in text(browser, LOAD), "load is computed")
+    open_power_page(browser, site, customer, "5.00")
     assert old_roles(browser) == ([], [])
     browser.execute_script("window.sameDocument = true")
     site.upload("1", minutes(2.5, 10))

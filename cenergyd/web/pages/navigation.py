@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
 from cenergyd.customers.model import Customer
+from cenergyd.jobs.site_state.model import IssueKind
 from cenergyd.web.access.auth import Principal
 
 
@@ -37,6 +39,21 @@ TABS = (
     Link("doctor", "Check", "doctor"),
 )
 """Of a customer: paths below ``/customers/<id>/``."""
+
+_TAB = {each.key: each for each in TABS}
+ISSUE_TABS: Mapping[IssueKind, Link] = {
+    "logger_silent": _TAB["settings"],
+    "never_uploaded": _TAB["settings"],
+    "settings_incomplete": _TAB["settings"],
+    "waiting": _TAB["settings"],
+    "meter_error": _TAB["doctor"],
+    "meter_stopped": _TAB["doctor"],
+    "solar_zero": _TAB["doctor"],
+    "meter_not_understood": _TAB["meters"],
+    "not_computed": _TAB["meters"],
+    "computing": _TAB["meters"],
+}
+"""The tab that helps with an issue."""
 
 OPERATOR_TABS = (Link("customer-access", "Access", "access"),)
 """For operators beside them."""

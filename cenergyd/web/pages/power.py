@@ -21,6 +21,7 @@ from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.jobs.site_state.issue_text import duration
 from cenergyd.jobs.site_state.model import PRESENT_SECONDS, SiteState
 from cenergyd.readings.model import Reading
+from cenergyd.runtime.gather import concurrently
 from cenergyd.web.api.app import BASE
 from cenergyd.web.api.loggers import StatusReader
 from cenergyd.web.api.readings import MAX_TIME, latest_of
@@ -89,8 +90,9 @@ class PowerPages:
         zone = zone_or_utc(customer.time_zone)
         span, original = chosen_span(call, zone), bool(call.query_integer("original", 0, 1))
         state, last, alerts = await self._reader.site(customer, call.now)
-        energy = await self._energy(customer, call.now, last)
-        corrected = await corrected_ranges(self._context, customer)
+        energy, corrected = await concurrently(
+            self._energy(customer, call.now, last), corrected_ranges(self._context, customer)
+        )
         newest = {name: reading for name, reading in last.items() if reading is not None}
         latest = latest_of(customer, role_sources(customer), without_foreign(customer, newest), call.now)
         active = _beside_the_state(customer, state, alerts)

@@ -10,6 +10,7 @@ from cenergyd.jobs.site_state.issue_text import duration
 from cenergyd.runtime.threads import InThread, in_this_thread
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.icons import icon
+from cenergyd.web.pages.navigation import ISSUE_TABS
 from cenergyd.web.pages.static import StaticFiles
 
 _REFERENCE = re.compile(r'{%-? *(?:extends|include|import|from) +"([^"]+)"')
@@ -37,7 +38,7 @@ class Templates:
             role_names=texts.ROLE_NAMES,
             field_names=texts.FIELD_NAMES,
             equations=texts.EQUATIONS,
-            issue_pages=texts.ISSUE_PAGES,
+            issue_tabs=ISSUE_TABS,
         )
         self._environment.filters.update(
             static=static.url, icon=icon, age=texts.age, span=duration, iso=texts.iso, local=texts.local, local_minute=texts.local_minute, clock=texts.clock, utc_minute=texts.utc_minute,

@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 from cenergyd.jobs.site_state.issue_text import duration
-from cenergyd.jobs.site_state.model import IssueKind
 
 MINUS = "\u2212"
 NOTHING = "\u2013"
@@ -29,20 +28,6 @@ EQUATIONS: Mapping[str, str] = {
     "load": "utility + solar",
     "solar": "load \u2212 utility",
 }
-_SETTINGS, _CHECK, _METERS = ("settings", "Settings"), ("doctor", "Check"), ("meters", "Meters")
-ISSUE_PAGES: Mapping[IssueKind, tuple[str, str]] = {
-    "logger_silent": _SETTINGS,
-    "never_uploaded": _SETTINGS,
-    "settings_incomplete": _SETTINGS,
-    "waiting": _SETTINGS,
-    "meter_error": _CHECK,
-    "meter_stopped": _CHECK,
-    "solar_zero": _CHECK,
-    "meter_not_understood": _METERS,
-    "not_computed": _METERS,
-    "computing": _METERS,
-}
-"""The page that helps with an issue, and its name."""
 _REPORT_NAMES: Mapping[str, str] = {
     "acquisuite_version": "AcquiSuite version",
     "battery_good": "Battery",

@@ -15,6 +15,7 @@ from cenergyd.jobs.site_state.model import KINDS
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.forms import local_path
 from cenergyd.web.pages.icons import icon
+from cenergyd.web.pages.navigation import ISSUE_TABS
 from cenergyd.web.pages.power import TodayFigure, chosen_span, today_figures
 from cenergyd.web.pages.settings_draft import (
     changes_of,
@@ -185,7 +186,7 @@ def test_an_icon_is_markup_that_is_not_escaped_again() -> None:
 
 
 def test_every_issue_has_a_page_that_helps() -> None:
-    assert texts.ISSUE_PAGES.keys() == set(KINDS) - {"good"}
+    assert ISSUE_TABS.keys() == set(KINDS) - {"good"}
 
 
 def test_figures_of_today() -> None:

@@ -339,11 +339,11 @@ class RecentReadings:
             pending.changed.update(name for name in pending.names if name.startswith(f"{serial}_"))
 
     def _make_room(self) -> None:
-        """Remove from the cache all but the newest readings of the loggers that were changed longest ago, then these loggers."""
+        """Remove from the cache points and all but the newest readings of the loggers that were changed longest ago, then these loggers."""
         while self.size > self._max_bytes and self._loggers:
             serial, logger = next(iter(self._loggers.items()))
             before = logger.size
-            if logger.points or sum([cached.shorten() for cached in logger.series.values()]):
+            if logger.points or sum(cached.shorten() for cached in logger.series.values()):
                 logger.points.clear()
                 self.size -= before - logger.size
                 self._loggers.move_to_end(serial)

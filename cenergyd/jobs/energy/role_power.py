@@ -258,17 +258,17 @@ class RolePowerReader:
 
         Each object reads a day at most once.
         """
-        months = [_month_around(gap) for gap in gaps]
-        wanted = {month: _days_of(segment, month) for month in dict.fromkeys(months)}
+        ranges = [_range_around(gap) for gap in gaps]
+        wanted = {each: _days_of(segment, each) for each in dict.fromkeys(ranges)}
         missing = sorted({day for days in wanted.values() for day in days if (segment.series, *day) not in self._days})
         if missing:
             self._days |= await self._read_days(segment.series, missing)
         sign = -1.0 if segment.reversed else 1.0
         found = {}
-        for month, days in wanted.items():
+        for each, days in wanted.items():
             values = [sign * value for day in days for value in self._days[(segment.series, *day)]]
-            found[month] = (max(map(abs, values), default=0.0), min(values, default=0.0))
-        return [found[month] for month in months]
+            found[each] = (max(map(abs, values), default=0.0), min(values, default=0.0))
+        return [found[each] for each in ranges]
 
     async def _read_days(
         self, series: str, days: Sequence[TimeRange]
@@ -283,16 +283,16 @@ class RolePowerReader:
         return found
 
 
-def _month_around(gap: Gap) -> TimeRange:
+def _range_around(gap: Gap) -> TimeRange:
     """From a month before a gap to a month after it, in full days (UTC). Nearly all gaps of an hour have the same one."""
     first, last = gap.before.time - MAX_BRIDGE_SECONDS, gap.after.time + MAX_BRIDGE_SECONDS - 1
     return TimeRange(first // DAY * DAY, (last // DAY + 1) * DAY)
 
 
-def _days_of(segment: RoleSegment, month: TimeRange) -> list[TimeRange]:
-    """The days (UTC) of a range, cut to the segment."""
+def _days_of(segment: RoleSegment, whole: TimeRange) -> list[TimeRange]:
+    """The days (UTC) of a range of full days, cut to the segment."""
     days = (
-        TimeRange(max(day, segment.start), min(day + DAY, segment.end)) for day in range(month.start, month.end, DAY)
+        TimeRange(max(day, segment.start), min(day + DAY, segment.end)) for day in range(whole.start, whole.end, DAY)
     )
     return [day for day in days if day.start < day.end]
 

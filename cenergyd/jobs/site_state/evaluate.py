@@ -61,8 +61,7 @@ def is_silent(logger: LoggerFacts, now: int) -> bool:
 def evaluate(facts: SiteFacts, now: int) -> SiteState:
     """The state at ``now``, UTC seconds."""
     issues = sorted(_issues(facts, now), key=lambda issue: KINDS.index(issue.kind))
-    measured = [meter.last_time for meter in facts.meters if meter.last_time is not None]
-    reached = facts.computed.last_time if facts.computed else None
+    newest, reached = facts.newest, facts.computed.last_time if facts.computed else None
     return SiteState(
         kind=issues[0].kind if issues else "good",
         issues=tuple(issues),
@@ -70,7 +69,7 @@ def evaluate(facts: SiteFacts, now: int) -> SiteState:
         last_upload=facts.logger.last_upload,
         usual_gap=facts.logger.usual_gap,
         progress=_progress(facts.backlog) if _is_long(facts.backlog) else None,
-        lag_seconds=max(0, max(measured) - reached) if measured and reached is not None else None,
+        lag_seconds=max(0, newest - reached) if newest is not None and reached is not None else None,
         next_change=min((time for time in _deadlines(facts) if time > now), default=None),
     )
 
@@ -149,15 +148,16 @@ def _waiting(facts: SiteFacts, uploaded: int, now: int, with_issue: set[Role | N
     """Issues for meters that are behind others, or that have never sent readings, and for the second upload of a new logger."""
     if facts.logger.usual_gap is None and now >= uploaded + PRESENT_SECONDS:
         yield Issue(kind="waiting", since=uploaded, reason="next_upload")
-    newest = max((meter.last_time for meter in facts.meters if meter.last_time is not None), default=0)
+    newest = facts.newest or 0
     between_uploads = PRESENT_SECONDS if facts.logger.usual_gap is None else facts.logger.usual_gap
+    # Soon after an upload a meter may be behind by one upload, as its log is still to come.
+    settled = now >= uploaded + SETTLING
+    tolerated = 0 if settled else between_uploads
     for meter in facts.meters:
         if meter.role in with_issue:
             continue
-        # Soon after an upload a meter may be behind by one upload, as its log is still to come.
-        settled = now >= uploaded + SETTLING
         behind = 0 if meter.last_time is None else newest - meter.last_time - _lack(meter)
-        if (settled and meter.last_time is None) or behind > (0 if settled else between_uploads):
+        if (settled and meter.last_time is None) or behind > tolerated:
             yield Issue(kind="waiting", role=meter.role, meter=meter.meter, since=meter.last_time)
 
 
@@ -230,8 +230,8 @@ def _shown_times(facts: SiteFacts) -> Iterator[tuple[Role, int, int]]:
 
 def _is_present(facts: SiteFacts, time: int, lack: int, now: int) -> bool:
     """Whether a reading is of about the same time as the site's newest one, and not too old."""
-    newest = max((meter.last_time for meter in facts.meters if meter.last_time is not None), default=time)
-    return newest - time <= lack and now <= time + _present_limit(facts.logger, lack)
+    newest = facts.newest
+    return (newest is None or newest - time <= lack) and now <= time + _present_limit(facts.logger, lack)
 
 
 def _present_limit(logger: LoggerFacts, lack: int) -> int:

@@ -300,13 +300,13 @@ class _Days:
 
     def __init__(self, now: int) -> None:
         self.now = now
-        self._local = datetime.fromtimestamp(now, UTC)
+        self._utc = datetime.fromtimestamp(now, UTC)
         self._days: dict[str, str] = {}
 
     def energy(self, site: SiteSummary) -> Sequence[DayEnergy]:
         day = self._days.get(site.time_zone)
         if day is None:
-            day = self._local.astimezone(zone_or_utc(site.time_zone)).date().isoformat()
+            day = self._utc.astimezone(zone_or_utc(site.time_zone)).date().isoformat()
             self._days[site.time_zone] = day
         return site.energy if site.energy_day == day else ()
 

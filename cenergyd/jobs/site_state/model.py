@@ -165,6 +165,11 @@ class SiteFacts:
     solar_zero_since: int | None = None
     """The time since which solar has given no power although the sun is up, unlike on the days before; otherwise None."""
 
+    @property
+    def newest(self) -> int | None:
+        """The time of the newest reading of any meter; None if there is none."""
+        return max((meter.last_time for meter in self.meters if meter.last_time is not None), default=None)
+
 
 class Issue(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One problem of a site."""

@@ -237,11 +237,10 @@ class InfluxReadingStore:
         await self._write_points(lines)
 
     async def _stored_points(self, ranges: Sequence[SeriesRange], field: str) -> dict[SeriesRange, list[FieldPoint]]:
-        """The points of each range, looked for by a field that each has, because InfluxDB opens a cursor for every field of a series."""
+        """The points of each range, looked for by a field that each has."""
         found: dict[SeriesRange, list[FieldPoint]] = {asked: [] for asked in ranges}
         if field:
-            check_fields([field])
-            known = await self._pages.rows(self._points_in, ranges, f'"{field}"', points_of)
+            known = await self._pages.rows(self._points_in, ranges, _selected([field]), points_of)
             ranges = [asked for asked in ranges if known[asked]]
         return {**found, **await self._pages.rows(self._points_in, ranges, "*", points_of)}
 
@@ -262,10 +261,7 @@ class InfluxReadingStore:
     ) -> list[list[FieldPoint]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(series for series, *_ in ranges))
-        check_fields(fields)
-        # InfluxDB opens a cursor for each field, so three of ten cost a third.
-        wanted = ", ".join(f'"{name}"' for name in fields) or "*"
-        found = await self._pages.rows(self._points_in, ranges, wanted, points_of)
+        found = await self._pages.rows(self._points_in, ranges, _selected(fields), points_of)
         return [found[series, start, end] for series, start, end in ranges]
 
     async def _edge(self, series: Sequence[str], condition: str, nearby: str, order: str) -> dict[str, Reading]:
@@ -309,6 +305,12 @@ class InfluxReadingStore:
 def _lines(batches: Sequence[SeriesReadings]) -> Iterator[str]:
     for series, readings in batches:
         yield from reading_lines(series, readings)
+
+
+def _selected(fields: Sequence[str]) -> str:
+    """The fields of a query; none: all. InfluxDB opens a cursor for each field of each series, so three of ten cost a third."""
+    check_fields(fields)
+    return ", ".join(f'"{name}"' for name in fields) or "*"
 
 
 def _deletion(series: str, times: tuple[int, int] | None) -> list[str]:

@@ -10,6 +10,7 @@ from functools import partial
 
 from cenergyd.customers.meter_history import RoleSegment, role_segments
 from cenergyd.customers.model import Customer, Role, TimeRange
+from cenergyd.jobs.energy.computed_hours import ComputedHours, CountingStore, HourInputs
 from cenergyd.jobs.energy.hours import HourEnergy, energy_series
 from cenergyd.jobs.open_hour import HoursReader, measured_segments, newest_reading
 from cenergyd.readings.model import FieldPoint, Reading
@@ -19,6 +20,7 @@ SLICE = 31 * 86400
 """Seconds of points to process at once: some milliseconds of work."""
 LONGEST_GAP = 5400
 """Default of ``[rollups] max_gap_seconds``."""
+_COMPUTED = ComputedHours()
 
 
 class EnergyReader:
@@ -42,7 +44,9 @@ class EnergyReader:
         last: Mapping[str, Reading | None] = {},
     ) -> None:
         self._customer = customer
-        self._hours = HourEnergy(customer, readings, max_gap, now)
+        self._counting = CountingStore(readings)
+        self._hours = HourEnergy(customer, self._counting.store, max_gap, now)
+        self._max_gap = max_gap
         self._registers = registers
         newest = partial(newest_reading, partial(measured_segments, customer), readings, last=last)
         self._reader = HoursReader(readings, self._hours.zone, now, newest, self._compute)
@@ -69,7 +73,14 @@ class EnergyReader:
             until = min(end, since + slice_seconds)
             yield await self._reader.points(energy_series(series), since, until)
 
-    async def _compute(self, hour: TimeRange) -> dict[str, list[FieldPoint]]:
+    async def _compute(self, hour: TimeRange) -> Mapping[str, Sequence[FieldPoint]]:
         rows = await self._hours.rows_over(hour)
+        inputs = HourInputs.of(self._customer, hour, self._max_gap, self._registers, rows)
+        if (known := _COMPUTED.get(inputs)) is not None:
+            return known
+        uses = self._counting.uses
         found = await self._hours.points(rows, hour, registers=self._registers)
-        return {energy_series(name): points for name, points in found.items()}
+        points = {energy_series(name): points for name, points in found.items()}
+        if self._counting.uses == uses:
+            _COMPUTED.keep(inputs, points)
+        return points

@@ -26,6 +26,10 @@ MAX_BATCH = 64
 """Requests in one batch."""
 LONG_SECONDS = 4 * 86400
 """A longer range is read on its own, so that short requests do not wait for a backlog and one result stays bounded."""
+LONG_BATCH = 8
+"""Summaries of long ranges in one batch: a month around a register's implausible step is asked for by many sites whenever an hour ends."""
+LONG_WINDOWS = 96
+"""A summary of a long range with more windows is made on its own."""
 
 
 class Scheduler(Protocol):
@@ -43,6 +47,7 @@ class Batcher(Generic[RequestT, ResultT]):
         served alone, so that none fails because of another's data; any other error fails the whole batch.
     :param names: the names that a request touches. Two requests with a name in common are never in one batch; they are
         served in the order they were made.
+    :param most: maximum requests in one batch.
     """
 
     def __init__(
@@ -50,10 +55,12 @@ class Batcher(Generic[RequestT, ResultT]):
         serve: Callable[[Sequence[RequestT]], Awaitable[Sequence[ResultT]]],
         clock: Scheduler,
         names: Callable[[RequestT], Sequence[str]] | None = None,
+        most: int = MAX_BATCH,
     ) -> None:
         self._serve = serve
         self._clock = clock
         self._names = names
+        self._most = most
         self._waiting: list[tuple[RequestT, Deferred[ResultT]]] = []
         self._busy = False
 
@@ -100,7 +107,7 @@ class Batcher(Generic[RequestT, ResultT]):
         seen: set[str] = set()
         for each in self._waiting:
             names = self._names(each[0]) if self._names else ()
-            if len(batch) < MAX_BATCH and seen.isdisjoint(names):
+            if len(batch) < self._most and seen.isdisjoint(names):
                 batch.append(each)
             else:
                 left.append(each)
@@ -140,6 +147,9 @@ class BatchingReadingStore:
         self._store = store
         self._reads: Batcher[_Read, dict[str, list[Reading]]] = Batcher(self._read, clock)
         self._summaries: Batcher[_Summarise, dict[str, list[Summary]]] = Batcher(self._summarise, clock)
+        self._long_summaries: Batcher[_Summarise, dict[str, list[Summary]]] = Batcher(
+            self._summarise, clock, most=LONG_BATCH
+        )
         self._points: Batcher[_ReadPoints, list[list[FieldPoint]]] = Batcher(self._read_points, clock)
         self._replacements: Batcher[tuple[Sequence[_Replacement], str], None] = Batcher(
             self._replace_points, clock, lambda asked: [series for series, *_ in asked[0]]
@@ -169,9 +179,11 @@ class BatchingReadingStore:
         offset: int = 0,
     ) -> dict[str, list[Summary]]:
         """Summarise; merged with others of the same range, resolution, channels and offset."""
-        if end - start > LONG_SECONDS:
+        short = end - start <= LONG_SECONDS
+        if not short and (end - start) // resolution > LONG_WINDOWS:
             return await self._store.summarise(series, start, end, resolution, channels, offset=offset)
-        return await self._summaries.submit((series, _SummaryRange(start, end, resolution, tuple(channels), offset)))
+        batcher = self._summaries if short else self._long_summaries
+        return await batcher.submit((series, _SummaryRange(start, end, resolution, tuple(channels), offset)))
 
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """Read points; merged with any other read of points if the range is short and there is no limit."""

@@ -13,11 +13,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from cenergyd.errors import StoreRejected, StoreUnavailable
-from cenergyd.readings.batching import LONG_SECONDS, Batcher, BatchingReadingStore
+from cenergyd.readings.batching import LONG_BATCH, LONG_SECONDS, Batcher, BatchingReadingStore
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from cenergyd.readings.store import Summary
 
 T0 = 1_750_000_000
+DAY = 86400
 
 
 class SlowReadingStore(MemoryReadingStore):
@@ -148,6 +150,31 @@ def test_a_long_range_goes_alone(batching: tuple[Clock, SlowReadingStore, Batchi
     for _ in range(2):
         start(together.read(["A_1"], T0, T0 + LONG_SECONDS + 1))
     assert store.calls == ["read", "read"]
+
+
+def test_two_months_of_days_are_summarised_for_some_sites_at_once_and_of_minutes_alone(
+    batching: tuple[Clock, SlowReadingStore, BatchingReadingStore],
+) -> None:
+    clock, store, together = batching
+    calls: list[tuple[list[str], int]] = []
+    summarise = store.summarise
+
+    async def counted(series: Sequence[str], *asked: Any, **more: Any) -> dict[str, list[Summary]]:
+        calls.append((list(series), asked[2]))
+        return await summarise(series, *asked, **more)
+
+    store.summarise = counted  # type: ignore[method-assign]
+    start_of_day = T0 // DAY * DAY
+    months = start_of_day - 30 * DAY, start_of_day + 31 * DAY
+    names = [f"A_{n}" for n in range(1, LONG_BATCH + 2)]
+    days = [start(together.summarise([name], *months, DAY, ["P"])) for name in names]
+    minutes = start(together.summarise(["A_1"], *months, 60, ["P"]))
+    clock.advance(0)
+    assert calls == [(["A_1"], 60), (names[:LONG_BATCH], DAY), (names[LONG_BATCH:], DAY)]
+    for n, answer in enumerate(days, 1):
+        expected = [Summary(start_of_day, 1, {"P": (float(n),) * 3})] if n <= 5 else []
+        assert outcome(answer) == {f"A_{n}": expected}
+    assert [each.time for each in outcome(minutes)["A_1"]] == [(T0 + 1) // 60 * 60]
 
 
 def test_a_rejected_replacement_costs_nobody_else_anything(

@@ -87,9 +87,11 @@ def with_uploads(logger: Document, uploads: Uploads | None) -> Document:
 
 
 def _with_upload(meter: Mapping[str, object], upload: MeterUpload) -> dict[str, object]:
-    before, time = meter.get("last_upload"), meter.get("last_time")
-    body: dict[str, object] = {**meter, "last_upload": max(upload.uploaded, before if isinstance(before, int) else 0)}
-    if not isinstance(time, int) or upload.time >= time:
+    uploaded, time = meter.get("last_upload"), meter.get("last_time")
+    before = uploaded if isinstance(uploaded, int) else 0
+    body: dict[str, object] = {**meter, "last_upload": max(upload.uploaded, before)}
+    # A reading that was sent again counts as it was sent last.
+    if not isinstance(time, int) or (time, before) <= (upload.time, upload.uploaded):
         last = {"P": upload.P, "L1_PF": upload.L1_PF, "L1_V": upload.L1_V, "Q": upload.Q}
         body |= {"last_time": upload.time, "last": last}
     return body

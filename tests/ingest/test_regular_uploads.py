@@ -201,6 +201,12 @@ STEPS = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
 @example([("late", 0, "1"), ("upload", 1, "2"), ("named", 0, "2"), ("upload", 1, "2")])
+@example(
+    [
+        *[("upload", 0, "1")] * 2, ("early", 0, "1"), ("old", 0, "1"),
+        *[("upload", 0, "2")] * 3, ("early", 0, "2"), *[("old", 0, "1")] * 2,
+    ]
+)  # fmt: skip
 def test_read_together_the_documents_say_what_one_document_would(steps: list[tuple[str, int, str]]) -> None:
     """Two daemons, of which any receives an upload, and either loses nothing of what the site's state has stored."""
     daemons, plain = Daemons(2), Daemons(2, customer="")

@@ -258,7 +258,12 @@ class CustomerDocuments:
                 if document is None and "insert" not in own[UNWRITTEN]:
                     return
                 if document is None:
-                    document = await self._insert_shared(own, unwritten)
+                    try:
+                        document = await self._insert_shared(own, unwritten)
+                    except DuplicateKeyError:
+                        if await self.find_shared(own["_id"]) is None:
+                            raise
+                        continue  # another daemon has just inserted it: read it again
                 elif not await self._write_agreed(document, unwritten):
                     continue  # the front end has just changed it: read it again
                 await self._written(own, document, unwritten)

@@ -272,6 +272,29 @@ async def test_a_crash_between_the_two_documents_loses_nothing(store, front_end,
 
 
 @pytest_twisted.ensureDeferred
+async def test_another_daemon_finishes_a_new_customer_before_its_creator_does(
+    store, each_mongo, unique_name, database, monkeypatch
+):
+    other = make(each_mongo, unique_name)
+    await store.open()
+    await other.open()
+    insert = store.documents._insert_shared
+
+    async def overtaken(own, unwritten):
+        await whole_pass(other)
+        return await insert(own, unwritten)
+
+    monkeypatch.setattr(store.documents, "_insert_shared", overtaken)
+    try:
+        new = await store.add(Customer(id="", name="New", load="1", logger_serial_number="AA01"))
+    finally:
+        await other.close()
+    assert (await store.by_serial("AA01")).id == new.id
+    assert [each["load"] for each in database.customer.find({"name": "New"})] == ["1"]
+    assert database[OWN_COLLECTION].count_documents({"unwritten": {"$exists": True}}) == 0
+
+
+@pytest_twisted.ensureDeferred
 async def test_hashing_in_place_is_an_option(each_mongo, unique_name, front_end):
     store = make(each_mongo, unique_name, hash_passwords=True)
     mill = front_end(**SHOP).save()

@@ -29,7 +29,7 @@ from cenergyd.web.api.compat import FrontEndSettings
 from cenergyd.web.api.reading_feed import ReadingFeed
 from cenergyd.web.pages.app import Pages
 from cenergyd.web.pages.static import BASE as STATIC
-from cenergyd.web.server.accept import ListeningPort, accept_singly, accept_waiting, use_own_family
+from cenergyd.web.server.accept import ListeningPort, accept_singly, accept_until_closed, use_own_family
 from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.operations import Operations, ReadinessCheck
 from cenergyd.web.server.root import Root
@@ -192,7 +192,7 @@ class WebServer(Service):
     async def _finish(self) -> None:
         for port in self._ports:
             if port not in self._shared:
-                accept_waiting(port)
+                accept_until_closed(port)
             stopping = port.stopListening()
             if stopping is not None:
                 await stopping

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
 
-from cenergyd.web.server.accept import accept_singly
+from cenergyd.web.server.accept import accept_singly, accept_until_closed
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
 from tests.e2e.stored import derived
@@ -117,6 +118,22 @@ def test_a_burst_of_connections_is_taken_one_a_turn(reactor_port: tuple[Any, lis
     for turn in range(1, 21):
         port.doRead()
         assert len(accepted) == turn
+    for link in links:
+        link.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_connects_between_the_stop_and_the_close_is_accepted(reactor_port: tuple[Any, list[Any]]) -> None:
+    port, accepted = reactor_port
+    accept_until_closed(port)
+    address = "127.0.0.1", port.getHost().port
+    links = [socket.create_connection(address, 10) for _ in range(3)]
+    stopped = port.stopListening()
+    links += [socket.create_connection(address, 10) for _ in range(3)]
+    await stopped
+    assert len(accepted) == 6
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, 10)
     for link in links:
         link.close()
 

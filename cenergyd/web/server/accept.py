@@ -9,6 +9,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
+from twisted.python.failure import Failure
 
 _MOST_WAITING = 10_000
 
@@ -19,6 +20,7 @@ class ListeningPort(Protocol):
     numberAccepts: float
     sessionno: int
     doRead: Callable[[], object]
+    connectionLost: Callable[[Failure], object]
 
     def getHost(self) -> IAddress: ...  # noqa: N802
     def stopListening(self) -> Deferred[None] | None: ...  # noqa: N802
@@ -40,11 +42,22 @@ def accept_singly(port: ListeningPort) -> None:
     port.doRead = accept_one
 
 
-def accept_waiting(port: ListeningPort) -> None:
-    """Accept every connection that the kernel has completed already: closing the port would reset them.
+def accept_until_closed(port: ListeningPort) -> None:
+    """Make a port, when it is closed, accept every connection that the kernel has completed already: closing would reset them.
 
-    Not for a socket shared with other processes: it stays open, and they accept its pending connections.
+    A port is closed one iteration of the reactor after ``stopListening``; it accepts just before that. Not for a socket shared with other
+    processes: it stays open, and they accept its pending connections.
     """
+    close = port.connectionLost
+
+    def accept_and_close(reason: Failure) -> object:
+        _accept_waiting(port)
+        return close(reason)
+
+    port.connectionLost = accept_and_close
+
+
+def _accept_waiting(port: ListeningPort) -> None:
     for _ in range(_MOST_WAITING):
         before = port.sessionno
         port.doRead()

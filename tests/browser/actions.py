@@ -136,9 +136,15 @@ def until(browser: webdriver.Chrome, condition: Callable[[], Any], message: str 
                 return found
         except WebDriverException as failed:
             error = failed
-        assert time.monotonic() < end, f"{message} did not come to be in {PATIENCE} s ({error})"
+        if time.monotonic() > end:
+            raise AssertionError(f"{message} did not come to be in {PATIENCE} s ({error}) on {_shown(browser)}")
         time.sleep(pause)
         pause = min(2 * pause, 0.3)  # each question takes CPU time of three processes
+
+
+def _shown(browser: webdriver.Chrome) -> str:
+    """The address and the beginning of what is seen, for a failure."""
+    return f"{browser.current_url}: {browser.find_element(By.TAG_NAME, 'body').text[:500]!r}"
 
 
 def press(browser: webdriver.Chrome, text: str) -> None:

@@ -90,8 +90,8 @@ def test_tariff_with_scripts(browser: webdriver.Chrome, daemon: RunningDaemon, o
     add(browser, "schedules", "schedules.0.period")
     put(browser, schedules__0__period="day", schedules__0__to="20:00")
     choose_days(browser, 0)
-    # The week is drawn while typing, and names the gap.
-    until(browser, lambda: "Mon 20:00 to 24:00: no period" in text(browser, "#picture"))
+    # The week is drawn while typing, and names the gaps. When the last day's is drawn, nothing above the button moves any more.
+    until(browser, lambda: "Sun 20:00 to 24:00: no period" in text(browser, "#picture"))
     add(browser, "schedules", "schedules.1.period")
     assert browser.switch_to.active_element.get_attribute("id") == "schedules.1.period"
     add(browser, "schedules", "schedules.2.period")

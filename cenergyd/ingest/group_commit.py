@@ -36,7 +36,7 @@ MAX_IN_FLIGHT = 2
 
 BUSY_UPLOADS = 10
 """With at least this many uploads in the last second a group waits for more; with fewer it does not."""
-GROUP_SECONDS = 0.15
+GROUP_SECONDS = 0.12
 """Seconds between the starts of two groups on a busy daemon; a device does not notice it, and stores have less work."""
 FULL_GROUP = 16
 """A group with this many uploads is written at once: more would save little."""

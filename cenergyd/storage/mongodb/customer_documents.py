@@ -258,11 +258,8 @@ class CustomerDocuments:
                 if document is None and "insert" not in own[UNWRITTEN]:
                     return
                 if document is None:
-                    try:
-                        document = await self._insert_shared(own, unwritten)
-                    except DuplicateKeyError:
-                        if await self.find_shared(own["_id"]) is None:
-                            raise
+                    document = await self._insert_shared(own, unwritten)
+                    if document is None:
                         continue  # another daemon has just inserted it: read it again
                 elif not await self._write_agreed(document, unwritten):
                     continue  # the front end has just changed it: read it again
@@ -274,12 +271,18 @@ class CustomerDocuments:
                 raise SerialTaken(unwritten.get(SERIAL, "")) from None
             raise Conflict("a unique index of the shared collection already has such a customer") from None
 
-    async def _insert_shared(self, own: Mapping[str, object], unwritten: Mapping[str, str]) -> dict[str, object]:
+    async def _insert_shared(self, own: Mapping[str, object], unwritten: Mapping[str, str]) -> dict[str, object] | None:
+        """The new shared document; None if there is one already."""
         document: dict[str, object] = {"_id": own["_id"], **self.shared.new_document}
         if own.get("name"):
             document["name"] = own["name"]
         document.update({field: value for field, value in unwritten.items() if value or field in METER_FIELDS})
-        await self.run_shared(lambda shared: shared.insert_one(document))
+        try:
+            await self.run_shared(lambda shared: shared.insert_one(document))
+        except DuplicateKeyError:
+            if await self.find_shared(own["_id"]) is None:
+                raise  # a unique index of the front end
+            return None
         return document
 
     async def _write_agreed(self, document: Mapping[str, object], unwritten: Mapping[str, str]) -> bool:

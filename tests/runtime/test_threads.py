@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from threading import Event
+import subprocess
+import sys
+from threading import Event, current_thread
 
 import pytest
 import pytest_twisted
@@ -52,3 +54,52 @@ async def test_what_a_function_raises_is_raised() -> None:
         assert pool.busy == 0
     finally:
         pool.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_threads_are_started_when_they_are_needed_and_stopped_after_all_calls() -> None:
+    pool, gates, made = BoundedPool(reactor, "test", 3, 4), [Event() for _ in range(7)], list[int]()
+
+    def call(number: int) -> str:
+        gates[number].wait()
+        made.append(number)
+        return current_thread().name
+
+    for number in range(2):
+        gates[number].set()
+        assert await pool.run(call, number) == "test 0"
+    running = [Deferred.fromCoroutine(pool.run(call, number)) for number in range(2, 7)]
+    for gate in gates:
+        gate.set()
+    pool.stop()
+    assert sorted(made) == list(range(7)), "those that waited for a thread were made"
+    assert {await each for each in running} <= {"test 0", "test 1", "test 2"}
+    assert pool.busy == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_pool_has_no_more_threads_than_its_size() -> None:
+    pool, gate = BoundedPool(reactor, "test", 2, 8), Event()
+
+    def call() -> str:
+        gate.wait()
+        return current_thread().name
+
+    try:
+        running = [Deferred.fromCoroutine(pool.run(call)) for _ in range(8)]
+        gate.set()
+        assert {await each for each in running} <= {"test 0", "test 1"}
+        assert await pool.run(current_thread().is_alive)
+    finally:
+        gate.set()
+        pool.stop()
+
+
+def test_a_program_that_does_not_stop_its_pool_ends() -> None:
+    code = (
+        "from twisted.internet import reactor\n"
+        "from cenergyd.runtime.threads import BoundedPool\n"
+        "BoundedPool(reactor, 'test', 1, 1).run(print, 'made', flush=True).send(None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from cenergyd.documents.json_text import decoded
 from cenergyd.errors import StoreRejected
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
@@ -20,5 +21,5 @@ def body_text(body: Mapping[str, object]) -> str:
 
 def body_of(text: str) -> dict[str, object]:
     """The body of a stored text."""
-    body: dict[str, object] = json.loads(text)
+    body: dict[str, object] = decoded(text)
     return body

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cenergyd.customers.model import Customer, EndedClaim, RecentClaims, TimeRange
+from cenergyd.documents.json_text import decoded
 from cenergyd.storage.mongodb.ids import id_text
 from cenergyd.storage.mongodb.shared_document import (
     AGREED_FIELDS,
@@ -54,7 +55,7 @@ def customer_of(own: Mapping[str, Any]) -> Customer:
         id=id_text(own["_id"]),
         **{field: text_of(own.get(field)) if field != PASSWORD else own.get(field) or "" for field in SETTINGS},
         extensions={str(key): json_of(value) for key, value in extensions.items() if value is not None},
-        existing=json.loads(existing) if isinstance(existing, str) else {},
+        existing=decoded(existing) if isinstance(existing, str) else {},
         pending_start=time_of(own.get(PENDING_START)),
         pending_end=time_of(own.get(PENDING_END)),
         derivation=own.get(RESULT, ""),

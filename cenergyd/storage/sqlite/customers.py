@@ -18,6 +18,7 @@ from cenergyd.customers.changes import changed, checked_changes, is_storable, no
 from cenergyd.customers.front_end import FrontEnd
 from cenergyd.customers.model import Customer, PendingMark, RecentClaims, TimeRange
 from cenergyd.customers.ownership import owns_or_owned
+from cenergyd.documents.json_text import decoded
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 from cenergyd.runtime.clock import FromThreads
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
@@ -194,7 +195,7 @@ def customer_of(row: Sequence[Any]) -> Customer:
         solar=solar,
         logger_serial_number=serial,
         logger_password=password,
-        extensions=json.loads(extensions),
+        extensions=decoded(extensions),
         pending_start=start,
         pending_end=end,
         derivation=derivation,

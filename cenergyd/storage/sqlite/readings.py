@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cenergyd.documents.json_text import decoded
 from cenergyd.readings.checks import (
     LATEST,
     check_fields,
@@ -345,4 +346,4 @@ def _read_points(
 ) -> list[FieldPoint]:
     query = f"SELECT time, fields FROM point WHERE {_RANGE} ORDER BY time LIMIT ?"  # noqa: S608
     rows = connection.execute(query, (series, start, end, -1 if limit is None else limit))
-    return [FieldPoint(time, json.loads(fields)) for time, fields in rows]
+    return [FieldPoint(time, decoded(fields)) for time, fields in rows]

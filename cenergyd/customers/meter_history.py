@@ -92,21 +92,22 @@ def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[
     """
     if start >= end:
         return []
-    every = customer.role_history.get(role)
-    if every is None:
-        every = customer.role_history[role] = _all_segments(customer, role)
+    if not customer.role_history:
+        periods = setup_periods(customer, -FOREVER, FOREVER)
+        customer.role_history.update((each, _joined(periods, each)) for each in ROLES)
     return [
         each
         if start <= each.start and each.end <= end
         else RoleSegment(max(each.start, start), min(each.end, end), *each[2:])  # faster than _replace
-        for each in every
+        for each in customer.role_history[role]
         if each.end > start and each.start < end
     ]
 
 
-def _all_segments(customer: Customer, role: Role) -> list[RoleSegment]:
+def _joined(periods: Sequence[SetupPeriod], role: Role) -> list[RoleSegment]:
+    """The segments of a role; periods between which nothing changes for it give one."""
     found: list[RoleSegment] = []
-    for period in setup_periods(customer, -FOREVER, FOREVER):
+    for period in periods:
         segment = period.segment_of(role)
         if segment is None:
             continue

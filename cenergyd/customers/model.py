@@ -161,6 +161,17 @@ class Customer:
             layouts=extras.get("layouts") or {},
         )
 
+    @cached_property
+    def role_series(self) -> tuple[str, ...]:
+        """The series of every role that has one now, measured or computed, and of the meters of sums, each once."""
+        setup, serial = self.current, self.logger_serial_number
+        found: dict[str, None] = {}
+        for role in ROLES:
+            if (series := setup.series_of(role, serial)) is not None:
+                found[series] = None
+            found |= dict.fromkeys(setup.measured_series_of(role, serial))
+        return tuple(found)
+
     @property
     def missing_role(self) -> Role | None:
         """The role to compute now, or None."""

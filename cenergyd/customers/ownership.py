@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.model import Customer
 from cenergyd.errors import InvalidField
 
 OWNED = "loggers"
@@ -124,8 +124,7 @@ def _always_owned(customer: Customer, serial: str, start: int) -> bool:
 def without_foreign(customer: Customer, last: Mapping[str, T]) -> Mapping[str, T]:
     """Newest readings by series, without those of the customer's present roles that belong to another customer's time."""
     serial = customer.logger_serial_number
-    names = {name for role in ROLES for name in (customer.series_of(role), *customer.measured_series_of(role))}
-    times = {name: last[name].time for name in names if name is not None and name in last}
+    times = {name: last[name].time for name in customer.role_series if name in last}
     if not times or _always_owned(customer, serial, min(times.values())):
         return last
     foreign = {name for name, time in times.items() if not owns(customer, serial, time)}

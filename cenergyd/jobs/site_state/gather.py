@@ -86,14 +86,7 @@ class _StoredFacts(NamedTuple):
 
 def series_of_roles(customers: Iterable[Customer]) -> list[str]:
     """The series of every role that has one now, measured or computed, and of the meters of sums, each once."""
-    found: dict[str, None] = {}
-    for customer in customers:
-        setup, serial = customer.current, customer.logger_serial_number
-        for role in ROLES:
-            if (series := setup.series_of(role, serial)) is not None:
-                found[series] = None
-            found |= dict.fromkeys(setup.measured_series_of(role, serial))
-    return list(found)
+    return list(dict.fromkeys(series for customer in customers for series in customer.role_series))
 
 
 async def gather(

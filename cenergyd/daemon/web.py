@@ -106,6 +106,8 @@ class WebServer(Service):
             customers=stores.customers,
             readings=stores.readings,
             documents=stores.documents,
+            cached_readings=stores.cached_readings,
+            is_current=stores.recent.is_current,
             tokens=self.tokens,
             authenticator=Authenticator(self.tokens, sessions, throttle, self._clients, self._reactor),
             clock=self._reactor,

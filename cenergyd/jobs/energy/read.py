@@ -30,6 +30,8 @@ class EnergyReader:
     :param max_gap: the ini's ``[rollups] max_gap_seconds``.
     :param registers: whether to include the counts of the meters' registers.
     :param last: see :func:`newest_reading`.
+    :param recent: the store that readings are read from, such as a cache of the newest ones; None: ``readings``. Stored points are
+        always read from ``readings``.
     :raises InvalidField: the customer's time zone is unknown.
     """
 
@@ -42,9 +44,10 @@ class EnergyReader:
         *,
         registers: bool = True,
         last: Mapping[str, Reading | None] = {},
+        recent: ReadingStore | None = None,
     ) -> None:
         self._customer = customer
-        self._counting = CountingStore(readings)
+        self._counting = CountingStore(readings if recent is None else recent)
         self._hours = HourEnergy(customer, self._counting.store, max_gap, now)
         self._max_gap = max_gap
         self._registers = registers

@@ -104,6 +104,7 @@ async def energy_between(
     *,
     max_gap: int = LONGEST_GAP,
     last: Mapping[str, Reading | None] = {},
+    recent: ReadingStore | None = None,
 ) -> JsonObject:
     """Energy per role over a range that begins and ends at full local hours.
 
@@ -111,8 +112,9 @@ async def energy_between(
     is the latest one that held the role.
 
     :param last: see :func:`~cenergyd.jobs.open_hour.newest_reading`.
+    :param recent: see :class:`~cenergyd.jobs.energy.read.EnergyReader`.
     """
-    reader = EnergyReader(customer, readings, now, max_gap, registers=False, last=last)
+    reader = EnergyReader(customer, readings, now, max_gap, registers=False, last=last, recent=recent)
     if window.end - window.start <= SLICE:
         await reader.read_at_once(ROLES, *window, _ENERGY_FIELDS)
     return {role: await _role_energy(customer, role, reader, window) for role in ROLES}
@@ -125,6 +127,7 @@ async def energy_today(
     *,
     max_gap: int = LONGEST_GAP,
     last: Mapping[str, Reading | None] = {},
+    recent: ReadingStore | None = None,
 ) -> JsonObject:
     """Energy per role since the customer's midnight: ``{"date", "start", "end", "energy": ...}``, see :func:`energy_between`."""
     zone = zone_of(customer.time_zone)
@@ -133,7 +136,7 @@ async def energy_today(
         "date": local_date(now, zone).isoformat(),
         "start": day.start,
         "end": day.end,
-        "energy": await energy_between(customer, readings, day, now, max_gap=max_gap, last=last),
+        "energy": await energy_between(customer, readings, day, now, max_gap=max_gap, last=last, recent=recent),
     }
 
 
@@ -153,7 +156,6 @@ async def _role_energy(customer: Customer, role: Role, reader: EnergyReader, win
         return None
     sums: dict[str, list[float]] = {name: [] for name in _ENERGY_FIELDS}
     async for _, points in reader.points(role, *window, SLICE):
-        for point in points:
-            for name, values in sums.items():
-                values.append(float(point.fields[name]))
+        for name, values in sums.items():
+            values += [float(point.fields[name]) for point in points]
     return {"series": places[-1].series, **{name: fsum(values) for name, values in sums.items()}}

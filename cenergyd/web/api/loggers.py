@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 from msgspec import Meta
 from msgspec.structs import asdict, replace
 
-from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.model import Customer, Role
 from cenergyd.customers.ownership import owned_since
 from cenergyd.derivation.status import results_of
 from cenergyd.documents.json_types import JsonObject
@@ -100,8 +100,7 @@ class LoggerJson(Resource, frozen=True, kw_only=True):
     def of_customer(cls, customer: Customer, document: Document | None, last: Mapping[str, Reading]) -> LoggerJson:
         """The document of a customer's logger; nothing of it before the logger has sent a reading as theirs."""
         serial, since = customer.logger_serial_number, owned_since(customer)
-        names = (name for role in ROLES for name in (customer.series_of(role), *customer.measured_series_of(role)))
-        used = since == 0 or any(name in last and last[name].time >= since for name in names)  # type: ignore[index]
+        used = since == 0 or any(name in last and last[name].time >= since for name in customer.role_series)
         return cls.of(serial, document if used else None)
 
 
@@ -209,11 +208,12 @@ class StatusReader:
         ]
 
     async def site(self, customer: Customer, now: int) -> SiteNow:
-        """The state of one customer's site, and its alerts, which are read by the same query."""
+        """The state of one customer's site, who has just been read, and its alerts, which are read by the same query."""
         documents, readings = self._context.documents, self._context.readings
-        series = series_of_roles([customer])
+        series = customer.role_series
         stored, last = await concurrently(
-            documents_of([customer], documents, alerts_of=customer.id), _last(readings, series)
+            documents_of([customer], documents, alerts_of=customer.id),
+            _last(self._context.newest_readings(customer), series),
         )
         (state,) = await site_states([customer], documents, now, last, readings, stored=stored)
         return SiteNow(state, {name: last.get(name) for name in series}, alert_views(stored.alerts.values()))

@@ -128,8 +128,11 @@ class PowerPages:
 
     async def _energy(self, customer: Customer, now: int, last: Mapping[str, Reading | None]) -> ReadOnlyJson | None:
         try:
-            readings, max_gap = self._context.readings, self._context.max_gap_seconds
-            return await energy_today(customer, readings, now, max_gap=max_gap, last=last)
+            context = self._context
+            return await energy_today(
+                customer, context.readings, now,
+                max_gap=context.max_gap_seconds, last=last, recent=context.newest_readings(customer),
+            )  # fmt: skip
         except InvalidField:
             return None  # the stored time zone is none
 

@@ -56,6 +56,10 @@ class Context:
     customers: CustomerStore
     readings: ReadingStore
     documents: DocumentStore
+    cached_readings: ReadingStore | None = None
+    """The same readings, from the cache where possible (:mod:`cenergyd.readings.recent`); None: there is no cache."""
+    is_current: Callable[[Customer], bool] = lambda _: False
+    """Whether the cache agrees with the store as of when a customer was read."""
     tokens: Tokens
     authenticator: Authenticator
     clock: Timers
@@ -92,6 +96,10 @@ class Context:
     """Places for requests that take long, of API and pages together."""
     page_size: int = PAGE_SIZE
     max_json_bytes: int = MAX_JSON_BYTES
+
+    def newest_readings(self, customer: Customer) -> ReadingStore:
+        """The store from which to read the newest readings of a customer who has just been read: the cache if it agrees with the store."""
+        return self.cached_readings if self.cached_readings and self.is_current(customer) else self.readings
 
     def required_outbox(self) -> Outbox:
         """The outbox; raises NotFound if this daemon sends no messages."""

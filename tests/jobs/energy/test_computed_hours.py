@@ -120,3 +120,17 @@ def test_a_store_that_goes_on_using_its_lists_changes_nothing_that_is_kept() -> 
     memory.keep(inputs(), {})
     rows[UTILITY].append(Reading(60, P=2.0))
     assert memory.get(inputs()) is None
+
+
+def test_readings_come_from_the_cache_and_stored_points_from_the_store(computed: list[TimeRange]) -> None:
+    store, cache = site(), MemoryReadingStore()
+    for place, energy in ((store, 7.0), (cache, 99.0)):
+        fields = {"import_kwh": energy, "export_kwh": 0.0, "covered_seconds": 3600.0}
+        run(place.write_points(f"{UTILITY}_energy_1h", [FieldPoint(0, fields)]))
+    for name, power in ((UTILITY, 4.0), (LOAD, 10.0)):
+        run(cache.write([SeriesReadings(name, [Reading(60 * k, P=power) for k in range(60, 90)])]))
+    for recent, factor in ((cache, 2), (None, 1), (store, 1)):
+        last = run((recent or store).last([UTILITY, LOAD]))
+        found = run(energy_between(customer_in("UTC"), store, DAY, NOW, last=last, recent=recent))
+        assert found["utility"]["import_kwh"] == pytest.approx(7.0 + factor * 2 * 29 / 60)
+        assert found["load"]["import_kwh"] == pytest.approx(factor * 5 * 29 / 60)

@@ -20,6 +20,7 @@ from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeters, Unread
 from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.front_end_settings import existing_alerts, existing_tariff
+from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.web.pages.tariff_presets import PRESETS
 from tests.jobs.test_front_end_settings import EXISTING
@@ -219,6 +220,25 @@ async def test_the_power_page_says_once_what_state_and_alert_both_say(web: WebSi
     assert text.count("Logger silent") == 1
     assert text.count("<strong>Alert: ") == 1
     assert "<strong>Alert: Voltage" in text
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_power_page_reads_the_cache_while_it_agrees_with_the_store(web: WebSide) -> None:
+    stored, cached = web.readings, MemoryReadingStore()
+    current: list[bool] = []
+    web.context = attrs.evolve(web.context, cached_readings=cached, is_current=lambda _: current[-1])
+    _, visitor, base = await begin(web)
+    hour = web.clock.now // 3600 * 3600
+    web.clock.offset += hour + 1800 - web.clock.now
+    for store, power in ((stored, 4.0), (cached, 6.0)):
+        for meter in "12":
+            rows = [Reading(hour + 60 * minute, P=power) for minute in range(30)]
+            await store.write([SeriesReadings(f"{SERIAL}_{meter}", rows)])
+    for is_current, power, energy in ((True, "6.00", "2.9"), (False, "4.00", "1.9")):
+        current.append(is_current)
+        text = await visitor.open(f"{base}/power")
+        assert [value for value in ("6.00", "4.00") if f">{value}<" in text] == [power]
+        assert [value for value in ("2.9", "1.9") if f">{value} " in text] == [energy]
 
 
 @pytest_twisted.ensureDeferred

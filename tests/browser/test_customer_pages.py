@@ -110,6 +110,36 @@ def test_tariff_with_scripts(browser: webdriver.Chrome, daemon: RunningDaemon, o
     assert complaints(browser) == []
 
 
+def test_drawing_the_week_moves_nothing_of_what_is_typed(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
+) -> None:
+    customer = site.register(load="1", solar="2")
+    sign_in(browser, daemon, operator_token)
+    browser.get(f"{daemon.url}/customers/{customer}/tariff")
+    add(browser, "schedules", "schedules.0.period")
+    put(browser, schedules__0__period="day", schedules__0__to="20:00")
+    choose_days(browser, 0)
+    until(browser, lambda: "Sun 20:00 to 24:00: no period" in text(browser, "#picture"))
+    heights = [height_of(browser, "#picture")]
+    for _ in range(2):  # every second day out, which splits the week's rows, and in again
+        for day in WEEK[1::2]:
+            box = browser.find_element(By.NAME, f"schedules.0.{day}")
+            box.click()
+            drawn, place = text(browser, "#picture"), box.location_once_scrolled_into_view
+            until(browser, lambda drawn=drawn: text(browser, "#picture") != drawn)
+            seen = browser.execute_script("return arguments[0].getBoundingClientRect().top", box)
+            assert seen == pytest.approx(place["y"], abs=1)
+            heights.append(height_of(browser, "#picture"))
+    assert heights == sorted(heights)
+    assert heights[0] < heights[-1]
+    assert complaints(browser) == []
+
+
+def height_of(browser: webdriver.Chrome, selector: str) -> float:
+    """The height of an element, px."""
+    return float(browser.find_element(By.CSS_SELECTOR, selector).rect["height"])
+
+
 def test_without_scripts(plain: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site) -> None:
     customer = site.register(load="1", solar="2")
     sign_in(plain, daemon, operator_token)

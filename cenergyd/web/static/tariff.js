@@ -19,8 +19,13 @@ async function draw() {
   if (mine !== drawing) return;
   const old = document.getElementById("picture");
   const fresh = page.getElementById("picture");
-  if (old.contains(document.activeElement)) return;
+  const focused = document.activeElement;
+  if (old.contains(focused)) return;
+  // What is below must not move under the pointer: the diagram never becomes lower again, and if it grows the page is scrolled by that.
+  const before = focused.getBoundingClientRect().top;
+  fresh.style.minHeight = `${old.offsetHeight}px`;
   old.replaceWith(document.adoptNode(fresh));
+  window.scrollBy(0, focused.getBoundingClientRect().top - before);
 }
 
 async function changeRows(button) {

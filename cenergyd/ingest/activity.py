@@ -83,6 +83,8 @@ class LoggerActivity(PeriodicService):
         self._written: dict[tuple[str, str], float] = {}
         self._rejected = RejectedAttempts(max_rejected)
         self._known_meters: dict[str, None] = {}
+        self._writes: list[_Write] = []
+        """In progress."""
         self._forgot = clock.seconds()
         self.rejected_total = 0
 
@@ -137,9 +139,15 @@ class LoggerActivity(PeriodicService):
         if series in self._known_meters:
             return
         _, stored = await logger_and_meters(self._documents, serial)
-        record = self._records.get(serial)
-        if series not in stored and record is not None and series in record.meters:
-            await self._write({serial: self._records.pop(serial)}, [serial])
+        while series not in stored:
+            record = self._records.get(serial)
+            if record is not None and series in record.meters:
+                await self._write({serial: self._records.pop(serial)}, [serial])
+                break
+            if (write := next((each for each in self._writes if serial in each.serials), None)) is None:
+                break
+            await write.ended()  # the periodic one: the meter is stored by it, or its record is back
+            _, stored = await logger_and_meters(self._documents, serial)
         for name in {series, *stored}:
             while len(self._known_meters) >= _MAX_KNOWN_METERS:
                 del self._known_meters[next(iter(self._known_meters))]
@@ -196,6 +204,8 @@ class LoggerActivity(PeriodicService):
         for serial, record in due.items():
             held = self.regular.take(serial)
             left[serial] = record if held is None else held.followed_by(record)
+        write = _Write(due.keys())
+        self._writes.append(write)
         try:
             for _ in range(_ATTEMPTS if left else 0):
                 for serial in await self._write_once(left, always):
@@ -207,6 +217,8 @@ class LoggerActivity(PeriodicService):
         finally:
             for serial, record in left.items():
                 self._records[serial] = record.followed_by(self._records.get(serial))
+            self._writes.remove(write)
+            write.end()
 
     async def _write_once(self, left: Mapping[str, ActivityRecord], always: Collection[str]) -> list[str]:
         """Write once; returns the serial numbers of the loggers that no other daemon has changed meanwhile."""
@@ -295,6 +307,24 @@ class LoggerActivity(PeriodicService):
             await self.flush()
         except CenergydError as error:
             log.warn("logger activity of the last seconds is not written: {reason}", reason=str(error))
+
+
+class _Write:
+    """A write of some loggers' activity in progress."""
+
+    def __init__(self, serials: Collection[str]) -> None:
+        self.serials = serials
+        self._waiting: list[Deferred[None]] = []
+
+    async def ended(self) -> None:
+        """Wait until it has ended, well or not."""
+        self._waiting.append(Deferred())
+        await self._waiting[-1]
+
+    def end(self) -> None:
+        """It has ended."""
+        for each in self._waiting:
+            each.callback(None)
 
 
 def _body(known: Attempts) -> JsonObject:

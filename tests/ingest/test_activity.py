@@ -183,6 +183,29 @@ def test_a_new_meter_is_stored_before_its_upload_is_answered() -> None:
     assert logger.documents.kept[LOGGER, "A00"].version == version
 
 
+@pytest.mark.parametrize("error", [None, StoreUnavailable("down")], ids=["written", "failed"])
+def test_a_new_meter_that_is_being_written_is_stored_before_its_upload_is_answered(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """A manifest did not name a meter whose first log came while the periodic write had taken its record."""
+    logger, answer, answered = UploadingLogger(), Deferred[None](), list[object]()
+    replace_many = logger.documents.replace_many
+
+    async def slow(kind: str, documents: Any) -> list[bool]:
+        monkeypatch.setattr(logger.documents, "replace_many", replace_many)
+        await answer
+        return await replace_many(kind, documents)
+
+    monkeypatch.setattr(logger.documents, "replace_many", slow)
+    logger.upload(1.0)
+    logger.clock.advance(5)
+    Deferred.fromCoroutine(logger.activity.store_new_meter("A00", SERIES)).addBoth(answered.append)
+    assert answered == []
+    answer.errback(error) if error else answer.callback(None)
+    assert answered == [None]
+    assert logger.shown() == 1.0
+
+
 def test_a_logger_keeps_only_so_many_meters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activity_record, "MAX_METERS", 2)
     logger = UploadingLogger()

@@ -112,6 +112,9 @@ async def run_backfill(
     If a daemon does run and derived this customer at the same time, the range is marked for it at the end, because either of the two may
     have read before newer readings arrived.
 
+    What was written is marked for the jobs chunk by chunk, so that an interruption leaves nothing that the jobs and the caches of daemons
+    do not learn of.
+
     :param limit: readings of each series held in memory at once (:data:`cenergyd.derivation.plan.CHUNK_READINGS`).
     :raises PluginFailed: a plugin failed; what was derived before that stays.
     """
@@ -119,15 +122,24 @@ async def run_backfill(
     results = await results_of([before], documents)
     progress = Progress(start, end, start, 0, 0)
     report(progress)
+
+    async def mark(since: int, until: int) -> None:
+        since = min(since, end - 1)
+        written = reach(customer, since, max(until, since + 1), deriver.tolerance)
+        await customers.job_queue.mark([PendingMark(customer.id, *written)])
+
     summed = await write_sums(readings, sum_segments(customer, start, end, deriver.tolerance), deriver.tolerance)
+    if summed:
+        await mark(start, end)
     progress = progress._replace(written=summed)
     for segment in derivation_segments(customer, start, end, deriver.tolerance):
         reached = reached_before(results.get(customer.id))
         async for chunk in chunks(readings, deriver, customer, segment, limit=limit, reached=reached):
             await write_derived(readings, [chunk.derivation])
-            progress = progress.after(chunk.derivation, chunk.end)
+            before_it, progress = progress.done, progress.after(chunk.derivation, chunk.end)
+            await mark(before_it, progress.done)
             report(progress)
-    await customers.job_queue.mark([PendingMark(customer.id, *reach(customer, start, end, deriver.tolerance))])
+    await mark(progress.done, end)
     after = await customers.get(customer.id)
     if after is not None and after.derivation_version != before.derivation_version:
         await request_backfill(customers.derivation_queue, customer.id, start, end)

@@ -218,11 +218,16 @@ class Rereader:
             after = self._replaced(series, before, parts, TimeRange(start, end))
             self.counts.readings += sum(start <= reading.time < end for part in parts for reading in part.readings)
             difference = change(series, start, end, before, after)
+            times = [time for part in parts for time in part.times if start <= time < end]
+            mark = PendingMark(customer.id, min(times), max(times) + 1)
             if difference is not None:
+                if not self.dry_run:
+                    await self.queue.mark(
+                        [mark]
+                    )  # for daemons that have these readings in their caches, if this is interrupted
                 await self._write(difference, before)
             if not self.dry_run:
-                times = [time for part in parts for time in part.times if start <= time < end]
-                await self.queue.mark([PendingMark(customer.id, min(times), max(times) + 1)])
+                await self.queue.mark([mark])
 
     def _replaced(
         self, series: str, before: Sequence[Reading], parts: Sequence[Rows], time_range: TimeRange

@@ -96,6 +96,22 @@ def test_without_knowing_of_a_daemon_that_works_too() -> None:
     assert daemon.queue.pending == {"a": (START, END)}
 
 
+def test_what_an_interrupted_one_has_written_is_marked() -> None:
+    daemon = derived_once()
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done > START:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        by_hand(daemon, interrupt)
+    assert first(daemon).P == 4.0
+    start, end = daemon.jobs.pending["a"]
+    written = [each.time for each in settle(daemon.clock, daemon.computed("a")) if each.P == 4.0]
+    assert start <= written[0]
+    assert written[-1] < end < END
+
+
 def followed(daemon: Site, seen: list[Progress], key: str = "a") -> list[Any]:
     results: list[Any] = []
     work = backfill.follow(

@@ -22,6 +22,7 @@ from cenergyd.acquisuite.layouts import VERIS, LayoutTable
 from cenergyd.acquisuite.row_times import row_times
 from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.documents.memory import MemoryDocumentStore
+from cenergyd.errors import StoreUnavailable
 from cenergyd.ingest.archive import UploadArchive, without_password
 from cenergyd.ingest.archive_files import ArchiveFolder, ArchiveFull
 from cenergyd.ingest.archive_format import (
@@ -297,7 +298,8 @@ async def test_only_times_that_the_archive_has_are_replaced(tmp_path: Path) -> N
         **dict.fromkeys(range(base - 120, base + 600, 60), 99.0),
         base + 60: 1.0, base + 120: 3.0, base + 180: 1.0, base + 240: 2.0, base + 300: 2.0,
     }  # fmt: skip
-    assert [(mark.start, mark.end) for mark in archived.marked] == [(base + 60, base + 301), (base + 120, base + 121)]
+    marks = [(base + 60, base + 301), (base + 120, base + 121)]
+    assert [(mark.start, mark.end) for mark in archived.marked] == [each for each in marks for _ in range(2)]
     archived.reported.clear()
     await archived.reread(base + 60, base + 10_000)  # repeating it comes to the same
     assert archived.reported == sorted(archived.reported)
@@ -317,6 +319,23 @@ async def test_a_row_that_gives_nothing_now_takes_its_reading_away(tmp_path: Pat
     assert (counts.changed, counts.removed) == (1, 2)
     assert await archived.stored() == {base: 1.0, base + 180: 99.0}
     assert archived.gone == [(f"{SERIAL}_1", base, base + 121)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_an_interrupted_run_has_written_is_marked(tmp_path: Path) -> None:
+    archived = ArchivedMeter(tmp_path)
+    base = NOW // DAY * DAY
+    await archived.readings.write([SeriesReadings(f"{SERIAL}_1", rows(range(base, base + 240, 60), 99.0))])
+    archived.archive([*rows(range(base, base + 60, 60), 1.0), Reading(base + 60)], received=base + 200)
+
+    async def interrupted(series: str, start: int, end: int) -> None:
+        raise StoreUnavailable("interrupted")
+
+    archived.removed = interrupted  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await archived.reread(base, base + DAY)
+    assert (await archived.stored())[base] == 1.0
+    assert [(mark.start, mark.end) for mark in archived.marked] == [(base, base + 61)]
 
 
 class Interrupted(MemoryReadingStore):

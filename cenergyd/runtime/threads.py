@@ -47,11 +47,13 @@ class BoundedPool:
         self._name = name
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads: list[Thread] = []
+        self._stopped = False
         self.busy = 0
         """Calls running or waiting now, those whose caller was cancelled included."""
 
     def stop(self) -> None:
-        """Stop and join the threads, after the calls that run or wait. Blocks, so call it at the very end; no call may follow."""
+        """Stop and join the threads, after the calls that run or wait. Blocks, so call it at the very end."""
+        self._stopped = True
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads:
@@ -63,7 +65,11 @@ class BoundedPool:
 
         If the caller is cancelled, a waiting call is not made, and a running one continues; a running call keeps its place until its thread
         is free, so that callers who give up cannot exceed the limit.
+
+        :raises RuntimeError: the pool was stopped, or the system starts no further thread.
         """
+        if self._stopped:
+            raise RuntimeError(f"{self._name}: stopped")
         if self.busy >= self._limit:
             raise Overloaded(f"{self._name}: {self.busy} calls are running or waiting already")
         given_up = False
@@ -84,17 +90,17 @@ class BoundedPool:
                 result = Failure()
             self._reactor.callFromThread(self._ended, answer, result)
 
+        if len(self._threads) < min(self.busy + 1, self._size):
+            self._start_thread()
         self.busy += 1
         self._calls.put(call)
-        if len(self._threads) < min(self.busy, self._size):
-            self._start_thread()
         return await answer
 
     def _start_thread(self) -> None:
         # A daemon thread: a program that fails before it stops its pools ends nevertheless.
         thread = Thread(target=_run_all, args=(self._calls,), name=f"{self._name} {len(self._threads)}", daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _ended(self, answer: Deferred[object], result: object) -> None:
         self.busy -= 1

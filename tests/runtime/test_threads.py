@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from threading import Event, current_thread
+from threading import Event, Thread, current_thread
 
 import pytest
 import pytest_twisted
@@ -93,6 +93,23 @@ async def test_a_pool_has_no_more_threads_than_its_size() -> None:
     finally:
         gate.set()
         pool.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_thread_that_could_not_be_started_is_started_for_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = BoundedPool(reactor, "test", 1, 1)
+
+    def none_left(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="new thread"):
+        patch.setattr(Thread, "start", none_left)
+        await pool.run(divmod, 1, 0)
+    assert pool.busy == 0
+    assert await pool.run(divmod, 7, 2) == (3, 1)
+    pool.stop()
+    with pytest.raises(RuntimeError, match="test: stopped"):
+        await pool.run(divmod, 7, 2)
 
 
 def test_a_program_that_does_not_stop_its_pool_ends() -> None:

@@ -207,13 +207,16 @@ class StatusReader:
             for customer, state in zip(customers, states, strict=True)
         ]
 
-    async def site(self, customer: Customer, now: int) -> SiteNow:
-        """The state of one customer's site, who has just been read, and its alerts, which are read by the same query."""
+    async def site(self, customer: Customer, now: int, newest: ReadingStore) -> SiteNow:
+        """The state of one customer's site, and its alerts, which are read by the same query.
+
+        :param newest: the store that the newest readings are read from (:meth:`Context.newest_readings`).
+        """
         documents, readings = self._context.documents, self._context.readings
         series = customer.role_series
         stored, last = await concurrently(
             documents_of([customer], documents, alerts_of=customer.id),
-            _last(self._context.newest_readings(customer), series),
+            _last(newest, series),
         )
         (state,) = await site_states([customer], documents, now, last, readings, stored=stored)
         return SiteNow(state, {name: last.get(name) for name in series}, alert_views(stored.alerts.values()))

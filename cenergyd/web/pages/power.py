@@ -21,6 +21,7 @@ from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.jobs.site_state.issue_text import duration
 from cenergyd.jobs.site_state.model import PRESENT_SECONDS, SiteState
 from cenergyd.readings.model import Reading
+from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.gather import concurrently
 from cenergyd.web.api.app import BASE
 from cenergyd.web.api.loggers import StatusReader
@@ -89,12 +90,13 @@ class PowerPages:
         customer = await self._context.customer(customer_id)
         zone = zone_or_utc(customer.time_zone)
         span, original = chosen_span(call, zone), bool(call.query_integer("original", 0, 1))
-        state, last, alerts = await self._reader.site(customer, call.now)
+        newest = self._context.newest_readings(customer)
+        state, last, alerts = await self._reader.site(customer, call.now, newest)
         energy, corrected = await concurrently(
-            self._energy(customer, call.now, last), corrected_ranges(self._context, customer)
+            self._energy(customer, call.now, last, newest), corrected_ranges(self._context, customer)
         )
-        newest = {name: reading for name, reading in last.items() if reading is not None}
-        latest = latest_of(customer, role_sources(customer), without_foreign(customer, newest), call.now)
+        known = {name: reading for name, reading in last.items() if reading is not None}
+        latest = latest_of(customer, role_sources(customer), without_foreign(customer, known), call.now)
         active = _beside_the_state(customer, state, alerts)
         table = await self._table(customer, span, zone, original) if call.query("table") else None
         values = {
@@ -126,13 +128,12 @@ class PowerPages:
         template = "power.html" if table is None else "power_table.html"
         return Page(template, values, 422 if span.errors else 200, customer, "power")
 
-    async def _energy(self, customer: Customer, now: int, last: Mapping[str, Reading | None]) -> ReadOnlyJson | None:
+    async def _energy(
+        self, customer: Customer, now: int, last: Mapping[str, Reading | None], newest: ReadingStore
+    ) -> ReadOnlyJson | None:
         try:
-            context = self._context
-            return await energy_today(
-                customer, context.readings, now,
-                max_gap=context.max_gap_seconds, last=last, recent=context.newest_readings(customer),
-            )  # fmt: skip
+            readings, max_gap = self._context.readings, self._context.max_gap_seconds
+            return await energy_today(customer, readings, now, max_gap=max_gap, last=last, recent=newest)
         except InvalidField:
             return None  # the stored time zone is none
 

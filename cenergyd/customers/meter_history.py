@@ -94,9 +94,8 @@ def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[
         return []
     if not customer.role_history:
         periods = setup_periods(customer, -FOREVER, FOREVER)
-        customer.role_history.update(
-            {each: _joined(periods, each) for each in ROLES}
-        )  # at once, as another thread may ask
+        segments = {each: _joined(periods, each) for each in ROLES}
+        customer.role_history.update(segments)  # all at once, because another thread may ask
     return [
         each
         if start <= each.start and each.end <= end

@@ -224,7 +224,7 @@ class Rereader:
                 if not self.dry_run:
                     await self.queue.mark(
                         [mark]
-                    )  # for daemons that have these readings in their caches, if this is interrupted
+                    )  # daemons may have these readings in their caches, and this may be interrupted
                 await self._write(difference, before)
             if not self.dry_run:
                 await self.queue.mark([mark])

@@ -222,9 +222,8 @@ class Rereader:
             mark = PendingMark(customer.id, min(times), max(times) + 1)
             if difference is not None:
                 if not self.dry_run:
-                    await self.queue.mark(
-                        [mark]
-                    )  # daemons may have these readings in their caches, and this may be interrupted
+                    # Before the write as well: daemons may have these readings in their caches, and this may be interrupted.
+                    await self.queue.mark([mark])
                 await self._write(difference, before)
             if not self.dry_run:
                 await self.queue.mark([mark])

@@ -26,6 +26,7 @@ from cenergyd.ingest.rejected_loggers import Attempts, RejectedAttempts, to_drop
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import Reading
 from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.concurrency import InProgress
 from cenergyd.runtime.periodic import PeriodicService
 
 INTERVAL_READINGS = 100
@@ -83,8 +84,8 @@ class LoggerActivity(PeriodicService):
         self._written: dict[tuple[str, str], float] = {}
         self._rejected = RejectedAttempts(max_rejected)
         self._known_meters: dict[str, None] = {}
-        self._writes: list[_Write] = []
-        """In progress."""
+        self._writes: dict[InProgress, Collection[str]] = {}
+        """Each with the serial numbers that it writes."""
         self._forgot = clock.seconds()
         self.rejected_total = 0
 
@@ -144,7 +145,8 @@ class LoggerActivity(PeriodicService):
             if record is not None and series in record.meters:
                 await self._write({serial: self._records.pop(serial)}, [serial])
                 break
-            if (write := next((each for each in self._writes if serial in each.serials), None)) is None:
+            write = next((each for each, serials in self._writes.items() if serial in serials), None)
+            if write is None:
                 break
             await write.ended()  # the periodic one: the meter is stored by it, or its record is back
             _, stored = await logger_and_meters(self._documents, serial)
@@ -204,21 +206,21 @@ class LoggerActivity(PeriodicService):
         for serial, record in due.items():
             held = self.regular.take(serial)
             left[serial] = record if held is None else held.followed_by(record)
-        write = _Write(due.keys())
-        self._writes.append(write)
-        try:
-            for _ in range(_ATTEMPTS if left else 0):
-                for serial in await self._write_once(left, always):
-                    self._written.update(
-                        ((LOGGER, part), self._clock.seconds()) for part in left.pop(serial).parts(serial)
-                    )
-                if not left:
-                    break
-        finally:
-            for serial, record in left.items():
-                self._records[serial] = record.followed_by(self._records.get(serial))
-            self._writes.remove(write)
-            write.end()
+        write = InProgress()
+        self._writes[write] = due.keys()
+        with write:
+            try:
+                for _ in range(_ATTEMPTS if left else 0):
+                    for serial in await self._write_once(left, always):
+                        self._written.update(
+                            ((LOGGER, part), self._clock.seconds()) for part in left.pop(serial).parts(serial)
+                        )
+                    if not left:
+                        break
+            finally:
+                del self._writes[write]
+                for serial, record in left.items():
+                    self._records[serial] = record.followed_by(self._records.get(serial))
 
     async def _write_once(self, left: Mapping[str, ActivityRecord], always: Collection[str]) -> list[str]:
         """Write once; returns the serial numbers of the loggers that no other daemon has changed meanwhile."""
@@ -307,24 +309,6 @@ class LoggerActivity(PeriodicService):
             await self.flush()
         except CenergydError as error:
             log.warn("logger activity of the last seconds is not written: {reason}", reason=str(error))
-
-
-class _Write:
-    """A write of some loggers' activity in progress."""
-
-    def __init__(self, serials: Collection[str]) -> None:
-        self.serials = serials
-        self._waiting: list[Deferred[None]] = []
-
-    async def ended(self) -> None:
-        """Wait until it has ended, well or not."""
-        self._waiting.append(Deferred())
-        await self._waiting[-1]
-
-    def end(self) -> None:
-        """It has ended."""
-        for each in self._waiting:
-            each.callback(None)
 
 
 def _body(known: Attempts) -> JsonObject:

@@ -33,7 +33,7 @@ async def in_this_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kw
 class BoundedPool:
     """Runs functions in at most ``size`` threads, which are started as they are needed, and queues at most ``max_waiting`` more.
 
-    A short call takes 0.7 of the CPU time that it takes with the standard library's executor, which makes a Future with locks for each, and
+    A short call takes a half to three quarters of the CPU time that it takes with the standard library's executor, which makes a Future with locks for each, and
     less than that with Twisted's ThreadPool, whose queue is written in Python.
 
     :param reactor: the reactor that results return to.

@@ -562,9 +562,8 @@ def test_under_a_claim_memory_answers_as_the_store_does(done: Sequence[Any], max
             site.upload(number, sent, fails)
             if fails == "after":
                 compare_if_current(site, number, everything)
-                site.upload(
-                    again, sent
-                )  # it was not acknowledged: until it is, only this daemon need know what the store may have
+                # It was not acknowledged: until it is, only this daemon need know what the store may have.
+                site.upload(again, sent)
         elif kind == "replace" and site.claim is not None:
             name, (start, end), new, fails = what
             site.since = min(site.since, start)

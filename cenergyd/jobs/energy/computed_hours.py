@@ -1,7 +1,7 @@
 """Keeps the energy of hours that were computed for readers, because a page of the same site is viewed again before its readings change.
 
-What is kept is valid for the same customer, settings and readings only: these are read each time and compared. So another daemon's writes
-are never missed.
+What is kept is valid for the same customer, settings and readings only: these are compared each time, as read from the
+store, or from the cache of newest readings while it agrees with the store. So another daemon's writes are never missed.
 """
 
 from __future__ import annotations

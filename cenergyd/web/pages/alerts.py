@@ -26,7 +26,6 @@ from cenergyd.jobs.alerts.text import device_words
 from cenergyd.jobs.front_end_settings import alerts_json, is_existing
 from cenergyd.jobs.messages.outbox import CONFIRMATION, Delivery
 from cenergyd.jobs.messages.receiver_codes import send_code, use_code
-from cenergyd.jobs.site_state.gather import series_of_roles
 from cenergyd.jobs.site_state.issue_text import issue_text
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import (
@@ -231,7 +230,7 @@ class AlertPages:
         if broken:
             return "Nothing is watched, because the stored settings are not valid."
         try:
-            await self._context.readings.last(series_of_roles([customer]))
+            await self._context.readings.last(customer.role_series)
         except (StoreUnavailable, Overloaded):
             return "The readings store does not answer, so it is not known whether anything is wrong."
         (state,) = await states_of(self._context, [customer], call.now)

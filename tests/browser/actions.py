@@ -126,6 +126,13 @@ def paste_token(browser: webdriver.Chrome, daemon: RunningDaemon, token: str) ->
     until(browser, lambda: "/sign-in" not in browser.current_url)
 
 
+def sign_out(browser: webdriver.Chrome) -> None:
+    """Press "Sign out"; wait for the page that follows, as the session lives until the daemon has the request."""
+    with new_page(browser):
+        browser.find_element(By.XPATH, "//button[normalize-space()='Sign out']").click()
+    until(browser, lambda: "You have signed out" in text(browser, "main"))
+
+
 def until(browser: webdriver.Chrome, condition: Callable[[], Any], message: str = "") -> Any:
     """Wait for a condition; elements that the page replaces meanwhile are ignored."""
     end, pause = time.monotonic() + PATIENCE, 0.02

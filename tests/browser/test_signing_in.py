@@ -7,7 +7,7 @@ import re
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from tests.browser.actions import Site, enter, fill, paste_token, press, text, until
+from tests.browser.actions import Site, enter, fill, paste_token, press, sign_out, text, until
 from tests.browser.chrome import complaints
 from tests.browser.test_appearance import look
 from tests.daemon_process import RunningDaemon
@@ -26,8 +26,7 @@ def test_the_printed_token_is_valid_once(browser: webdriver.Chrome, daemon: Runn
         assert "is used up" in text(browser, "#first")
         assert look(browser, "first-start") == []
     assert complaints(browser) == []
-    browser.find_element(By.XPATH, "//button[normalize-space()='Sign out']").click()
-    until(browser, lambda: "You have signed out" in text(browser, "main"))
+    sign_out(browser)
     browser.find_element(By.ID, "token").send_keys(found[1])
     press(browser, "Sign in")
     error = until(browser, lambda: browser.find_element(By.ID, "token-error"))
@@ -138,7 +137,7 @@ def test_a_form_of_an_older_session_is_offered_again(
     old = browser.current_window_handle
     browser.switch_to.new_window("tab")
     browser.get(daemon.url)
-    browser.find_element(By.XPATH, "//button[normalize-space()='Sign out']").click()
+    sign_out(browser)
     paste_token(browser, daemon, operator_token)
     browser.switch_to.window(old)
     fill(browser, name="From the older tab")

@@ -9,7 +9,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.browser.actions import Site, fill, minutes, paste_token, press, text, tile, until, value
+from tests.browser.actions import Site, fill, minutes, paste_token, press, sign_out, text, tile, until, value
 from tests.browser.chrome import open_chrome
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD
@@ -68,5 +68,4 @@ def test_without_javascript(plain: webdriver.Chrome, daemon: RunningDaemon, oper
         "3.00",
         "2.00",
     ]
-    plain.find_element(By.XPATH, "//button[normalize-space()='Sign out']").click()
-    until(plain, lambda: "You have signed out" in text(plain, "main"))
+    sign_out(plain)

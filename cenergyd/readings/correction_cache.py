@@ -92,9 +92,18 @@ class CorrectionCache:
         self._version = version
 
     async def _refresh_if_due(self) -> None:
+        if not self._is_due():
+            return
+        await self._refreshing.acquire()
+        try:
+            if self._is_due():  # nobody who had the lock before has read the changes meanwhile
+                await self._read_changes()
+        finally:
+            self._refreshing.release()
+
+    def _is_due(self) -> bool:
         since = None if self._refreshed_at is None else self._seconds() - self._refreshed_at
-        if since is None or self._version < 0 or not 0 <= since < REFRESH_SECONDS:
-            await self.refresh()
+        return since is None or self._version < 0 or not 0 <= since < REFRESH_SECONDS
 
     async def _learn_all(self) -> None:
         found: dict[str, set[str]] = {}

@@ -28,6 +28,7 @@ from cenergyd.readings.correction_cache import CorrectionCache, corrections_in
 from cenergyd.readings.corrections import MAX_ACTIVE
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, Reading
+from cenergyd.runtime.gather import gather_limited
 from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores, open_stores
@@ -363,6 +364,21 @@ async def test_series_without_corrections_cost_no_query(stores: Pair) -> None:
     time[0] = 6.0
     await cache.maps(["A_1"])
     assert counting.calls == asked + 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_who_ask_while_the_changes_are_read_share_that_read(stores: Pair) -> None:
+    _, opened = stores
+    counting: Any = Counting(opened.documents)
+    time = [0.0]
+    cache = CorrectionCache(counting, lambda: time[0])
+    await cache.maps(["A_1"])
+    asked = counting.calls
+    time[0] = 6.0
+    assert await gather_limited([cache.maps([f"B{number}_1"]) for number in range(20)], 20) == [{}] * 20
+    assert counting.calls == asked + 1
+    await gather_limited([cache.refresh() for _ in range(3)], 3)  # each has to see what was stored before it
+    assert counting.calls == asked + 4
 
 
 @pytest_twisted.ensureDeferred

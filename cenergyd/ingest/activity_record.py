@@ -9,10 +9,12 @@ import attrs
 from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.documents.loggers import CUSTOMER
 from cenergyd.documents.meters import MAX_METERS, METERS
-from cenergyd.ingest.upload_interval import with_upload
+from cenergyd.ingest.upload_interval import after_outage, with_upload
 
 CURRENT = "current"
 """Key in the body of a logger's document: whether its uploads bring current readings (:attr:`ActivityRecord.is_current`)."""
+OUTAGE = "outage"
+"""Key in the body of a logger's document: its last outage (:func:`.upload_interval.after_outage`)."""
 FRESH_SECONDS = 300
 """Readings are current if the newest one, when it is uploaded, is not older than this plus the meter's interval, s."""
 AHEAD_SECONDS = 60
@@ -81,8 +83,11 @@ def merged_logger(old: ReadOnlyJson, old_meters: Mapping[str, ReadOnlyJson], rec
     """A logger's document after further uploads, with the longest pauses between uploads of its last days, which give its usual upload interval."""
     body = {**old, **record.report}
     if record.first_upload is not None:
-        body["gaps"] = with_upload(old.get("gaps") or (), old.get("last_upload"), record.first_upload)
-        body["last_upload"] = max(record.last_upload or 0, old.get("last_upload") or 0)
+        gaps, before = old.get("gaps") or (), old.get("last_upload")
+        body["gaps"] = with_upload(gaps, before, record.first_upload)
+        body["last_upload"] = max(record.last_upload or 0, before or 0)
+        if outage := after_outage(old.get(OUTAGE), gaps, before, (record.first_upload, body["last_upload"])):
+            body[OUTAGE] = list(outage)
     if body.get(CUSTOMER) and record.meters:
         body[CURRENT] = record.is_current
     meters = {**old_meters, **{key: merged_meter(old_meters.get(key, {}), new) for key, new in record.meters.items()}}

@@ -11,6 +11,10 @@ from statistics import median_low
 
 SAME_SESSION = 45
 """Files that follow each other within this many seconds belong to one upload, and gaps that differ by no more count as equal."""
+SETTLING = 120
+"""Seconds after an upload in which the logger may still be sending the log of another meter."""
+SHORT_GAP = 300
+"""A first day whose longest gap is shorter, s, may have had one upload only, whose files came slowly: that gap is not known to be usual."""
 DAYS = 8
 _DAY = 86400
 
@@ -38,4 +42,28 @@ def is_longer(gap: int, known: int) -> bool:
 
 def usual_gap(days: Sequence[DayGap]) -> int | None:
     """The usual longest time between two uploads, seconds; None where it is not known yet."""
-    return median_low([gap for _, gap in days]) if days else None
+    gaps = [gap for _, gap in days]
+    if len(gaps) <= 2 and gaps and gaps[0] < SHORT_GAP:
+        del gaps[0]
+    return median_low(gaps) if gaps else None
+
+
+def after_outage(
+    known: Sequence[int] | None, days: Sequence[DayGap], previous: int | None, uploads: tuple[int, int]
+) -> tuple[int, int, int] | None:
+    """The last outage, a gap that was longer than usual, and what followed it, after further uploads; UTC seconds.
+
+    :param known: the last one before these uploads.
+    :param days: the days' longest gaps before these uploads.
+    :param previous: the upload before these.
+    :param uploads: the first and the last of them.
+    :returns: the last upload before the outage, the first one after it, and the last of those that have followed without a pause since.
+    """
+    first, last = uploads
+    usual = usual_gap(days)
+    if previous is not None and usual is not None and is_longer(first - previous, usual):
+        return previous, first, last
+    if known is None:
+        return None
+    start, end, reached = known
+    return start, end, last if first - reached <= SETTLING else reached

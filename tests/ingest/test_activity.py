@@ -98,6 +98,15 @@ def test_the_upload_interval_is_learned_across_restarts() -> None:
     assert set(body) == {"loop_name", "address", "last_upload", "gaps", "meters"}
 
 
+def test_an_outage_is_kept_with_the_uploads_that_follow_it() -> None:
+    logger = UploadingLogger()
+    for pause in (900, 5 * 3600, 60, 900, 60):
+        logger.upload(1.0)
+        logger.clock.advance(pause)
+    before, first, last = logger.documents.kept[LOGGER, "A00"].body["outage"]
+    assert (first - before, last - first) == (5 * 3600, 60)
+
+
 def test_interval_and_error_of_a_meter_are_kept() -> None:
     logger = UploadingLogger()
     now = int(logger.clock.seconds())

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from cenergyd.customers.model import ROLES, Role
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
+from cenergyd.ingest.upload_interval import SETTLING
 from cenergyd.jobs.site_state.model import (
     KINDS,
     PRESENT_SECONDS,
@@ -19,6 +20,7 @@ from cenergyd.jobs.site_state.model import (
     Issue,
     LoggerFacts,
     MeterStatus,
+    Outage,
     PendingRange,
     RoleState,
     SiteFacts,
@@ -37,8 +39,8 @@ FEW_READINGS = 3
 """Number of missing readings from which a meter is reported."""
 LEAST_LACK = 900
 """Seconds without readings before which a meter is not reported."""
-SETTLING = 120
-"""Seconds after an upload in which the logger may still be sending the other meter's log."""
+SENDING_SHARE = 10
+"""After an outage a logger has sent its stored logs, of all meters, within this part (a tenth) of the outage's length."""
 COMPUTING_TIME = 900
 """Seconds after an upload within which the missing meter is computed, unless there is a backlog."""
 _NO_READINGS = ("meter_error", "meter_stopped", "meter_not_understood", "not_computed")
@@ -102,7 +104,7 @@ def _issues(facts: SiteFacts, now: int) -> list[Issue]:
         reason = facts.refusal.reason if facts.refusal and refused else ""
         # All other data are outdated because of it, or unknown.
         return [*found, Issue(kind="logger_silent", since=uploaded, reason=reason, field="logger_serial_number")]
-    found += [issue for meter in facts.meters if (issue := _meter_issue(meter, facts, uploaded)) is not None]
+    found += [issue for meter in facts.meters if (issue := _meter_issue(meter, facts, uploaded, now)) is not None]
     if facts.solar_zero_since is not None:
         found.append(Issue(kind="solar_zero", role="solar", since=facts.solar_zero_since))
     with_issue = {issue.role for issue in found}
@@ -110,7 +112,7 @@ def _issues(facts: SiteFacts, now: int) -> list[Issue]:
     return [*found, *_computing(facts, uploaded, now, bool(with_issue & set(ROLES)))]
 
 
-def _meter_issue(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> Issue | None:
+def _meter_issue(meter: MeterStatus, facts: SiteFacts, uploaded: int, now: int) -> Issue | None:
     """Why a meter gives no readings although its logger uploads."""
     last, error = meter.last_time, meter.error
     lack = _lack(meter)
@@ -118,7 +120,9 @@ def _meter_issue(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> Issue |
         return Issue(kind="meter_not_understood", role=meter.role, meter=meter.meter, since=meter.held.since)
     if error is not None and (last is None or error.time >= last + lack):
         return Issue(kind="meter_error", role=meter.role, meter=meter.meter, since=last, code=error.code)
-    if last is None or not _is_behind(meter, facts, uploaded) or _sends_stored(meter, facts, uploaded):
+    if last is None or not _is_behind(meter, facts, uploaded):
+        return None
+    if _sends_stored(meter, facts, uploaded) or _may_still_send(meter, facts.logger, uploaded, now):
         return None
     return Issue(kind="meter_stopped", role=meter.role, meter=meter.meter, since=last)
 
@@ -137,6 +141,19 @@ def _sends_stored(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> bool:
         and meter.error is None
         and all(_is_behind(each, facts, uploaded, unknown_gap=PRESENT_SECONDS) for each in _seen(facts))
     )
+
+
+def _may_still_send(meter: MeterStatus, logger: LoggerFacts, uploaded: int, now: int) -> bool:
+    """Whether logs of a meter that had readings until an outage may still come: a logger sends those of one meter after those of another."""
+    outage = logger.outage
+    if outage is None or meter.last_time is None or meter.error is not None or uploaded - outage.last > SETTLING:
+        return False
+    had_stopped = outage.start - meter.last_time > (logger.usual_gap or 0) + _lack(meter)
+    return not had_stopped and now < min(uploaded + SETTLING, _sent_after(outage))
+
+
+def _sent_after(outage: Outage) -> int:
+    return outage.end + max(SETTLING, (outage.end - outage.start) // SENDING_SHARE)
 
 
 def _seen(facts: SiteFacts) -> list[MeterStatus]:
@@ -247,6 +264,8 @@ def _deadlines(facts: SiteFacts) -> Iterator[int]:
     if (uploaded := facts.logger.last_upload) is not None:
         if facts.logger.usual_gap is None:
             yield uploaded + PRESENT_SECONDS
+        if facts.logger.outage is not None:
+            yield _sent_after(facts.logger.outage)
         if any(_waiting(facts, uploaded, uploaded + SETTLING, set())):
             yield uploaded + SETTLING
         if _is_absent(facts):

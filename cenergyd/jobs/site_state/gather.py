@@ -21,7 +21,7 @@ from cenergyd.documents.loggers import Uploads, uploads_in, with_uploads
 from cenergyd.documents.meters import known_meters
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
-from cenergyd.ingest.activity_record import CURRENT
+from cenergyd.ingest.activity_record import CURRENT, OUTAGE
 from cenergyd.ingest.upload_interval import usual_gap
 from cenergyd.jobs.alerts.rules import alerts_of
 from cenergyd.jobs.site_state.evaluate import evaluate, is_silent
@@ -31,6 +31,7 @@ from cenergyd.jobs.site_state.model import (
     LoggedError,
     LoggerFacts,
     MeterStatus,
+    Outage,
     PendingRange,
     Refusal,
     SiteFacts,
@@ -181,7 +182,12 @@ def _logger(document: Document | None, meters: Sequence[MeterStatus]) -> LoggerF
     newest = max((meter.last_time for meter in meters if meter.last_time is not None), default=None)
     if document is not None and (uploaded := _int(document.body.get("last_upload"))) is not None:
         known = max(uploaded, newest or 0) if document.body.get(CURRENT) else uploaded
-        return LoggerFacts(last_upload=known, usual_gap=usual_gap(document.body.get("gaps") or ()))
+        outage = document.body.get(OUTAGE)
+        return LoggerFacts(
+            last_upload=known,
+            usual_gap=usual_gap(document.body.get("gaps") or ()),
+            outage=Outage(*outage) if outage else None,
+        )
     return LoggerFacts(last_upload=newest)
 
 

@@ -82,6 +82,17 @@ class Refusal(NamedTuple):
     reason: str
 
 
+class Outage(NamedTuple):
+    """A time without uploads of a logger, longer than usual, UTC seconds."""
+
+    start: int
+    """The last upload before it."""
+    end: int
+    """The first upload after it."""
+    last: int
+    """The last of the uploads that have followed it without a pause since."""
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class LoggerFacts:
     """Facts about the customer's present logger."""
@@ -92,6 +103,8 @@ class LoggerFacts:
     """The usual longest time between two of its uploads, s; None if not known yet."""
     own_limit: int | None = None
     """Seconds after which it is silent by its customer's own alert rule; None if the rule is off."""
+    outage: Outage | None = None
+    """The last one that has ended."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
+from cenergyd.ingest.upload_interval import SETTLING
 from cenergyd.jobs.site_state.evaluate import (
     COMPUTING_TIME,
     LATE_ALWAYS,
     LEAST_LACK,
-    SETTLING,
     UNKNOWN_GAP,
     evaluate,
     silence_limit,
@@ -26,6 +26,7 @@ from cenergyd.jobs.site_state.model import (
     LoggedError,
     LoggerFacts,
     MeterStatus,
+    Outage,
     PendingRange,
     Refusal,
     SiteFacts,
@@ -52,7 +53,7 @@ def site(
     meter: dict[str, Any] = {"last_time": uploaded - 60, "last_upload": uploaded, "interval": 60, "power": 1.0}
     return SiteFacts(
         customer=more.pop("customer", CUSTOMER),
-        logger=LoggerFacts(last_upload=uploaded, usual_gap=gap),
+        logger=LoggerFacts(last_upload=uploaded, usual_gap=gap, outage=more.pop("outage", None)),
         meters=(
             MeterStatus(role="utility", meter="1", **{**meter, **(utility or {})}),
             MeterStatus(role="solar", meter="2", **{**meter, **(solar or {})}),
@@ -191,6 +192,36 @@ def test_a_logger_that_sends_what_it_stored() -> None:
     assert (state.kind, state.issues[0].since) == ("computing", old)
 
 
+def after_outage(since: int, **more: Any) -> SiteFacts:
+    """A site whose logger uploads again since some seconds, after five hours without; the solar meter's stored logs have not come yet."""
+    began = NOW - since - 5 * HOUR
+    solar = {"last_time": began - 60, "last_upload": began} | more.pop("solar", {})
+    facts = {"uploaded": NOW - 1, "solar": solar, "computed": {"last_time": began - 60}}
+    return site(**{**facts, "outage": Outage(began, NOW - since, NOW - 1), **more})
+
+
+def test_the_logs_of_one_meter_may_follow_those_of_another_after_an_outage() -> None:
+    facts = after_outage(20)
+    assert [(each.kind, each.role) for each in evaluate(facts, NOW).issues] == [("waiting", "solar")]
+    assert evaluate(facts, NOW).next_change == NOW - 1 + SETTLING
+    assert evaluate(facts, NOW - 1 + SETTLING).kind == "meter_stopped", "they would have come"
+    sending = after_outage(20, solar={"last_time": NOW - 2 * HOUR, "last_upload": NOW - 1})
+    assert evaluate(sending, NOW).kind == "waiting", "its stored logs follow"
+
+
+def test_a_meter_that_had_stopped_before_an_outage_stays_stopped() -> None:
+    began = NOW - 20 - 5 * HOUR
+    facts = after_outage(20, solar={"last_time": began - 2 * HOUR, "last_upload": began - 2 * HOUR})
+    assert evaluate(facts, NOW).kind == "meter_stopped"
+
+
+def test_no_log_may_follow_long_after_an_outage() -> None:
+    assert evaluate(after_outage(HOUR // 2 - 1), NOW).kind == "waiting", "a logger that uploads all the time"
+    assert evaluate(after_outage(HOUR // 2), NOW).kind == "meter_stopped"
+    paused = after_outage(900, outage=Outage(NOW - 900 - 5 * HOUR, NOW - 900, NOW - 880))
+    assert evaluate(paused, NOW).kind == "meter_stopped", "it was not in the first uploads, and this is a later one"
+
+
 def test_what_is_not_computed() -> None:
     for computed, reason in (
         ({"last_time": NOW - 5 * HOUR}, ""),
@@ -228,6 +259,10 @@ def test_three_measured_meters_need_nothing_computed() -> None:
 times = st.none() | st.integers(NOW - 40 * DAY, NOW + HOUR)
 
 
+def _outage(before: int, length: int, since: int) -> Outage:
+    return Outage(NOW - before - length, NOW - before, NOW - before + since)
+
+
 @st.composite
 def any_facts(draw: st.DrawFn) -> SiteFacts:
     def meter(role: Any, number: str) -> MeterStatus:
@@ -239,7 +274,11 @@ def any_facts(draw: st.DrawFn) -> SiteFacts:
 
     return SiteFacts(
         customer=CUSTOMER,
-        logger=LoggerFacts(last_upload=draw(times), usual_gap=draw(st.none() | st.integers(46, 2 * DAY))),
+        logger=LoggerFacts(
+            last_upload=draw(times),
+            usual_gap=draw(st.none() | st.integers(46, 2 * DAY)),
+            outage=draw(st.none() | st.builds(_outage, *[st.integers(0, DAY)] * 3)),
+        ),
         meters=(meter("utility", "1"), meter("solar", "2")),
         computed=draw(st.none() | st.builds(ComputedFacts, role=st.just("load"), last_time=times)),
         backlog=draw(

@@ -15,7 +15,7 @@ from cenergyd.documents.store import Document
 from cenergyd.jobs.site_state.evaluate import evaluate
 from cenergyd.jobs.site_state.gather import gather, series_of_roles, site_states, with_refusals
 from cenergyd.jobs.site_state.issue_text import issue_text
-from cenergyd.jobs.site_state.model import HeldSummary, LoggedError, PendingRange, Refusal, SiteFacts, SiteState
+from cenergyd.jobs.site_state.model import HeldSummary, LoggedError, Outage, PendingRange, Refusal, SiteFacts, SiteState
 from cenergyd.readings.model import Reading
 from tests.derivation.memory import MemoryDocumentStore
 
@@ -52,10 +52,13 @@ METERS: dict[str, dict[str, Any]] = {
 
 def test_everything_from_documents() -> None:
     documents = stored(
-        logger={"last_upload": NOW - 30, "gaps": [[1, 900]]}, rejected={"time": NOW - 5, "reason": "wrong"}, **METERS
+        logger={"last_upload": NOW - 30, "gaps": [[1, 900]], "outage": [NOW - 9000, NOW - 50, NOW - 30]},
+        rejected={"time": NOW - 5, "reason": "wrong"},
+        **METERS,
     )
     (facts,) = facts_of([CUSTOMER], documents)
     assert (facts.logger.last_upload, facts.logger.usual_gap) == (NOW - 30, 900)
+    assert facts.logger.outage == Outage(NOW - 9000, NOW - 50, NOW - 30)
     utility, solar = facts.meters
     assert (utility.role, utility.last_time, utility.power, utility.interval) == ("utility", NOW - 60, 1.5, 60)
     assert (solar.meter, solar.power, solar.error) == ("2", 2.0, LoggedError(139, NOW - 40)), "its CT is reversed"

@@ -26,7 +26,7 @@ def usual_intervals(times: Sequence[int], longest: int) -> list[int | None]:
     single pause is used only if the other side has none. A pause longer than ``longest`` ends a side.
     """
     pauses = [later - earlier for earlier, later in pairwise(times)]
-    if _is_even(pauses, longest):
+    if _are_equal(pauses, longest):
         return [pauses[0]] * len(pauses)
     found: list[int | None] = []
     for pause, run in groupby(pauses):
@@ -41,7 +41,14 @@ def usual_intervals(times: Sequence[int], longest: int) -> list[int | None]:
     return found
 
 
-def _is_even(pauses: Sequence[int], longest: int) -> bool:
+def is_even(times: Sequence[int], longest: int) -> bool:
+    """Whether all pauses between some times (ascending) are the same, so that none is longer than the usual interval; False for fewer than two pauses."""
+    if len(times) < 3 or not 0 < times[1] - times[0] <= longest:
+        return False
+    return list(times) == list(range(times[0], times[-1] + 1, times[1] - times[0]))
+
+
+def _are_equal(pauses: Sequence[int], longest: int) -> bool:
     """Whether all pauses are the same, and so the usual interval of each other."""
     return len(pauses) > 1 and pauses[0] <= longest and pauses.count(pauses[0]) == len(pauses)
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, repeat
 from math import fsum, isfinite
 from operator import itemgetter
 from typing import Final, Literal, NamedTuple
 
 from cenergyd.readings.model import MAX_VALUE, Reading
-from cenergyd.readings.pauses import is_bridgeable, is_regular, usual_intervals
+from cenergyd.readings.pauses import is_bridgeable, is_even, is_regular, usual_intervals
 
 LineKind = Literal["measured", "interpolated", "bridged"]
 KINDS: tuple[LineKind, ...] = ("measured", "interpolated", "bridged")
@@ -63,7 +63,11 @@ def power_lines(readings: Sequence[Reading], longest: int) -> list[Line]:
     :param readings: ascending in time; those without P only count for the usual interval.
     :param longest: a longer pause is always a gap, s.
     """
-    usual = usual_intervals([reading[0] for reading in readings], longest)
+    times = [reading[0] for reading in readings]
+    if is_even(times, longest) and has_power(readings):
+        powers = [reading[1] for reading in readings]
+        return list(map(_new_line, zip(times, times[1:], powers, powers[1:], repeat("measured"), repeat(0.0))))
+    usual = usual_intervals(times, longest)
     lines = []
     before, start, first = -1, 0, 0.0
     for index, reading in enumerate(readings):
@@ -79,6 +83,12 @@ def power_lines(readings: Sequence[Reading], longest: int) -> list[Line]:
                 lines.append(_new_line((start, reading[0], first, last, kind, 0.0)))
         before, start, first = index, reading[0], last
     return lines
+
+
+def has_power(readings: Sequence[Reading]) -> bool:
+    """Whether every reading has a plausible P."""
+    powers = [reading[1] for reading in readings]
+    return None not in powers and min(powers) >= -MAX_VALUE and max(powers) <= MAX_VALUE  # type: ignore[type-var, operator]
 
 
 def _kind(usual: Sequence[int | None], first: int, last: int, pause: int, longest: int) -> LineKind | None:

@@ -18,8 +18,9 @@ from cenergyd.customers.meter_history import RoleSegment, role_segments, uses_su
 from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.backlog_walk import series_between
+from cenergyd.jobs.backlog_walk import STEP_ITEMS, series_between
 from cenergyd.jobs.energy.energy import KindEnergy, energy
+from cenergyd.jobs.energy.even_rows import rows_near
 from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.registers import Counted, Step, counted
 from cenergyd.jobs.energy.role_power import AROUND_SECONDS, SEGMENTS_AROUND, Pause, RolePowerReader, no_pause
@@ -56,6 +57,7 @@ class HourEnergy:
         self._customer = customer
         self._readings = readings
         self._pause = pause
+        self._longest = longest
         self.zone = zone_of(customer.time_zone)
         self.lines = RolePowerReader(customer, readings, longest, now)
         self._tariff = _valid_tariff(customer)
@@ -78,11 +80,13 @@ class HourEnergy:
         :param rows: the readings that determine the power over the hours.
         :param registers: whether to include the counts of the meters' registers.
         """
-        await self._pause()
-        lines = await self.lines.lines(rows, hours, self._pause)
+        rows = rows_near(rows, hours, self._longest)
+        pause = no_pause if sum(map(len, rows.values())) <= STEP_ITEMS else self._pause
+        await pause()
+        lines = await self.lines.lines(rows, hours, pause)
         found: dict[str, list[FieldPoint]] = {name: [] for name in series_between(self._customer, *hours)}
         for role in ROLES:
-            await self._pause()
+            await pause()
             steps = await self.lines.steps(role, rows, lines[role], hours) if registers else []
             for segment in role_segments(self._customer, role, *hours):
                 found[segment.series] += await self._points(segment, lines[role], steps)

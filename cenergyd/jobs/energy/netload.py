@@ -16,6 +16,7 @@ from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import READ_AROUND, BacklogPart, Replacement, around_hours, walk
+from cenergyd.jobs.energy.even_rows import rows_near
 from cenergyd.jobs.energy.role_power import AROUND_SECONDS
 from cenergyd.jobs.neighbour_readings import NeighbourReader, ReadRows
 from cenergyd.jobs.open_hour import HoursReader, OpenHour, newest_of, newest_reading, stays_open, without
@@ -73,7 +74,8 @@ class _NetLoad:
                 continue
             await self._chunk(chunk, readings, first=first, goes_on=goes_on)
             first = False
-            await self._context.pause()
+            if not chunk.last:
+                await self._context.pause()
 
     def _around(self, chunk: BacklogPart) -> TimeRange:
         return around_hours(chunk, self._zone)  # enough for most loggers; more is read if needed
@@ -146,6 +148,7 @@ def utility_readings(customer: Customer, window: TimeRange, readings: dict[str, 
 
 
 def _points(customer: Customer, reach: TimeRange, rows: dict[str, list[Reading]], zone: ZoneInfo) -> list[FieldPoint]:
+    rows = rows_near(rows, reach, LONGEST_PAUSE)
     places = role_segments(customer, "utility", reach.start - DAY, reach.end + DAY)
     times = [
         reading.time

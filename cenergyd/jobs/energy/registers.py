@@ -70,12 +70,24 @@ def steps_between(
     found: list[Step] = []
     doubtful: list[Pair] = []
     for pair in register_pairs(readings, longest, window, scaled):
-        step = step_by_own_power(pair)
+        step = _small_step(*pair) or step_by_own_power(pair)
         if step is None:
             doubtful.append(pair)
         else:
             found.append(step)
     return found, doubtful
+
+
+def _small_step(before: Reading, after: Reading) -> Step | None:
+    """The step of a meter with both registers if they advance by so little that any power makes it plausible; nearly all do."""
+    start, imported, exported = before[0], before[7], before[8]
+    end, later_imported, later_exported = after[0], after[7], after[8]
+    if imported is None or exported is None or later_imported is None or later_exported is None:
+        return None
+    more_imported, more_exported = later_imported - imported, later_exported - exported
+    if 0 <= more_imported <= LEAST_PLAUSIBLE and 0 <= more_exported <= LEAST_PLAUSIBLE:
+        return Step(start, end, more_imported, more_exported, None)
+    return None
 
 
 def register_pairs(
@@ -128,6 +140,10 @@ def added_steps(pair: Pair, factors: Sequence[float], steps: Sequence[Step]) -> 
 def _with_registers(readings: Sequence[Reading], window: TimeRange) -> list[tuple[int, Reading]]:
     """The readings with registers, with their indexes, from the last one at or before the window's start to the first one at or after its end."""
     position, last = bisect_right(readings, window.start, key=_TIME), bisect_left(readings, window.end, key=_TIME)
+    first = max(0, position - 1)
+    near = readings[first : last + 1]
+    if all(reading[7] is not None for reading in near):  # the usual case
+        return list(enumerate(near, first))
     found = [(index, readings[index]) for index in range(position, last) if has_registers(readings[index])]
     before = next((index for index in range(position - 1, -1, -1) if has_registers(readings[index])), None)
     after = next((index for index in range(last, len(readings)) if has_registers(readings[index])), None)

@@ -11,8 +11,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import TimeRange
-from cenergyd.jobs.energy.gap_bridging import power_lines
-from cenergyd.jobs.energy.registers import Counted, counted, known_steps, step_by_highest_power, steps_between
+from cenergyd.jobs.energy.gap_bridging import has_registers, power_lines
+from cenergyd.jobs.energy.registers import (
+    MAX_MISSING,
+    Counted,
+    counted,
+    known_steps,
+    step_by_highest_power,
+    step_by_own_power,
+    steps_between,
+)
 from cenergyd.readings.model import Reading
 
 LONGEST = 5400
@@ -144,3 +152,24 @@ def test_neighbouring_times_add_up_to_the_difference(
     assert sum(each.seconds for each in pieces) == known.seconds
     if known.seconds == log[-1].time:
         assert known.import_kwh == pytest.approx((log[-1].E_import or 0) - 100.0)
+
+
+REGISTERS = st.one_of(st.none(), st.sampled_from([0.0, 0.4, 1.0, 1.5, 999.9, 1000.0]), st.floats(0, 2000))
+
+
+@given(st.lists(st.tuples(REGISTERS, REGISTERS, REGISTERS, st.floats(-50, 50)), min_size=2, max_size=12), st.data())
+def test_every_step_is_that_of_its_pair(rows: list[tuple[float | None, ...]], data: st.DataObject) -> None:
+    log = [
+        Reading(60 * k, P=P, E_net=net, E_import=imported, E_export=exported)
+        for k, (net, imported, exported, P) in enumerate(rows)
+    ]
+    end = 60 * len(log)
+    start = data.draw(st.integers(-60, end - 1))
+    window = TimeRange(start, data.draw(st.integers(start + 1, end + 60)))
+    known = [(k, each) for k, each in enumerate(log) if has_registers(each)]
+    first = max((n for n, (_, each) in enumerate(known) if each.time <= window.start), default=0)
+    last = min((n for n, (_, each) in enumerate(known) if each.time >= window.end), default=len(known))
+    pairs = [(a, b) for (i, a), (j, b) in pairwise(known[first : last + 1]) if j - i - 1 <= MAX_MISSING]
+    steps = [step_by_own_power(pair) for pair in pairs]
+    expected = [step for step in steps if step is not None], [p for p, s in zip(pairs, steps, strict=True) if s is None]
+    assert steps_between(log, LONGEST, window) == expected

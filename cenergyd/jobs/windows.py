@@ -72,6 +72,7 @@ def day_start(day: date, zone: ZoneInfo) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
 
 
+@functools.lru_cache(maxsize=4096)
 def _day_at(time: int, zone: ZoneInfo) -> TimeRange:
     day = local_date(time, zone)
     following = day + timedelta(days=1)

@@ -97,6 +97,11 @@ class ReadingColumns:
             self._pf_Q += [reading[4] for reading in readings]  # type: ignore[misc]
             self._pf_estimated += [0.0] * len(new)
             return
+        if all(
+            reading[2] is None and reading[4] is None for reading in readings
+        ):  # without L1_PF and Q nothing tells Q
+            self._estimates += [reading[0] for reading in readings if reading[5]]
+            return
         for reading in readings:
             self._add_power(reading)
 

@@ -70,23 +70,30 @@ class _Touched(NamedTuple):
     """Whether the chunk is the end of the backlog."""
     newest: int | None
     """The series' newest reading; None where it is not among those that were read."""
+    closed: Sequence[TimeRange]
+    """The ranges of neighbouring hours that are over, ascending."""
     columns: ReadingColumns
 
     def is_open(self, window: TimeRange) -> bool:
         """Whether a window is not over: the reader computes it."""
-        return self.newest is not None and window.start <= self.newest < window.end
+        return _is_open(window, self.newest)
 
-    def closed(self, zone: ZoneInfo) -> list[TimeRange]:
-        """The ranges of neighbouring hours that are over, ascending."""
-        found: list[TimeRange] = []
-        for hour in windows(*self.hours, "1h", zone):
-            if self.is_open(hour):
-                continue
-            if found and found[-1].end == hour.start:
-                found[-1] = TimeRange(found[-1].start, hour.end)
-            else:
-                found.append(hour)
-        return found
+
+def _is_open(window: TimeRange, newest: int | None) -> bool:
+    return newest is not None and window.start <= newest < window.end
+
+
+def _closed(hours: TimeRange, newest: int | None, zone: ZoneInfo) -> list[TimeRange]:
+    """The ranges of neighbouring hours of a range that are over, ascending."""
+    found: list[TimeRange] = []
+    for hour in windows(*hours, "1h", zone):
+        if _is_open(hour, newest):
+            continue
+        if found and found[-1].end == hour.start:
+            found[-1] = TimeRange(found[-1].start, hour.end)
+        else:
+            found.append(hour)
+    return found
 
 
 class _Roller:
@@ -173,8 +180,8 @@ class _Roller:
     ) -> _Touched:
         columns = ReadingColumns(series=name)
         hours = widen(*window, "1h", self._zone)
-        touched = _Touched(name, hours, last, newest, columns)
-        closed = touched.closed(self._zone)
+        closed = _closed(hours, newest, self._zone)
+        touched = _Touched(name, hours, last, newest, closed, columns)
         if not closed:
             return touched  # nothing is written, so no reading is needed
         first, after = bisect_left(readings, (closed[0].start,)), bisect_left(readings, (closed[-1].end,))
@@ -185,7 +192,7 @@ class _Roller:
         return touched
 
     async def _write(self, touched: Sequence[_Touched]) -> None:
-        if not any(each.closed(self._zone) for each in touched):
+        if not any(each.closed for each in touched):
             return
         replaced: list[Replacement] = []
         written: list[tuple[str, Sequence[FieldPoint]]] = []
@@ -204,7 +211,7 @@ class _Roller:
         items: list[Replacement] = []
         done = 0
         for resolution in self._fine:
-            for over in touched.closed(self._zone):
+            for over in touched.closed:
                 points = []
                 for window in windows(*over, resolution, self._zone):
                     part = touched.columns.part(*window)
@@ -221,7 +228,7 @@ class _Roller:
         name = f"{touched.name}_1h"
         return [
             (name, *over, [points[start] for start in sorted(points) if over.start <= start < over.end])
-            for over in touched.closed(self._zone)
+            for over in touched.closed
         ]
 
     def _hour_points(self, touched: _Touched) -> dict[int, FieldPoint]:

@@ -263,3 +263,17 @@ def test_hours_with_few_readings_are_evaluated_by_those_around_them(
 
 def test_an_hour_far_away_is_not_used() -> None:
     assert usual_intervals_of_hours({0: (60, 60), 5 * 3600: (2, 1200)}) == {0: 60, 5 * 3600: 1200}
+
+
+def test_readings_with_p_alone_give_what_each_gives() -> None:
+    readings = [Reading(60 * k, P=float(k % 5 - 2), estimated=k in (7, 40)) for k in range(60)]
+    one_by_one = ReadingColumns()
+    for reading in readings:
+        one_by_one.add([reading])
+    with_a_factor = ReadingColumns([*readings, Reading(3600, P=1.0, L1_PF=0.5)])
+    together = ReadingColumns(readings)
+    for start, end in ((0, 3600), (0, 420), (420, 480), (2400, 3600)):
+        part = together.part(start, end)
+        assert part == one_by_one.part(start, end) == with_a_factor.part(start, end)
+        assert part is not None and part.estimated == any(start <= time < end for time in (420, 2400))
+        assert (part.pf_P, part.pf_Q, part.factor) == (0.0, 0.0, None)

@@ -7,7 +7,7 @@ from changing measured readings, another customer's data or the daemon's own doc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import attrs
@@ -41,14 +41,19 @@ class Writer:
     built_in: bool = False
     """Whether it is one of cenergyd's own plugins, whose series have names that others may not use."""
 
-    def check_series(self, name: str, *, readings: bool) -> None:
-        """Raise NotAllowed if the plugin may not write the series.
+    def check_series(self, names: Iterable[str], *, readings: bool) -> None:
+        """Raise NotAllowed if the plugin may not write one of the series.
 
         :param readings: whether readings are written instead of field points.
         """
+        serials = [] if self.customer is None else serials_of(self.customer)
+        for name in names:
+            self._check(name, serials, readings=readings)
+
+    def _check(self, name: str, serials: Sequence[str], *, readings: bool) -> None:
         if self.customer is None:
             raise NotAllowed(f"series {name}: context.for_customer(customer) gives a context that may write")
-        serial = next((each for each in serials_of(self.customer) if name.startswith(f"{each}_")), None)
+        serial = next((each for each in serials if name.startswith(f"{each}_")), None)
         if serial is None:
             raise NotAllowed(f"series {name} is not one of customer {self.customer.id}")
         rest = name[len(serial) + 1 :]
@@ -79,43 +84,39 @@ class GuardedReadings:
 
     async def write(self, batches: Sequence[SeriesReadings]) -> None:
         """As the store's."""
-        for batch in batches:
-            self._writer.check_series(batch.series, readings=True)
+        self._writer.check_series((batch.series for batch in batches), readings=True)
         await self._store.write(batches)
 
     async def replace(self, series: str, start: int, end: int, readings: Sequence[Reading]) -> None:
         """As the store's."""
-        self._writer.check_series(series, readings=True)
+        self._writer.check_series([series], readings=True)
         await self._store.replace(series, start, end, readings)
 
     async def replace_many(self, items: Sequence[tuple[str, int, int, Sequence[Reading]]]) -> None:
         """As the store's."""
-        for series, *_ in items:
-            self._writer.check_series(series, readings=True)
+        self._writer.check_series((series for series, *_ in items), readings=True)
         await self._store.replace_many(items)
 
     async def write_points(self, series: str, points: Sequence[FieldPoint]) -> None:
         """As the store's."""
-        self._writer.check_series(series, readings=False)
+        self._writer.check_series([series], readings=False)
         await self._store.write_points(series, points)
 
     async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
         """As the store's."""
-        self._writer.check_series(series, readings=False)
+        self._writer.check_series([series], readings=False)
         await self._store.replace_points(series, start, end, points)
 
     async def replace_points_many(
         self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]], field: str = ""
     ) -> None:
         """As the store's."""
-        for series, *_ in items:
-            self._writer.check_series(series, readings=False)
+        self._writer.check_series((series for series, *_ in items), readings=False)
         await self._store.replace_points_many(items, field)
 
     async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
         """As the store's."""
-        for series, _ in items:
-            self._writer.check_series(series, readings=False)
+        self._writer.check_series((series for series, _ in items), readings=False)
         await self._store.merge_points_many(items)
 
     async def open(self) -> None:

@@ -121,6 +121,7 @@ def test_no_exception_of_any_kind_reaches_another_customer(daemon: RunningDaemon
         **dict.fromkeys(MISDEEDS.values(), 0),
         GOOD: 10,
     }
-    for error in MISDEEDS:
-        assert error.partition("(")[0].rpartition(".")[2] in daemon.log()
+    # The failures counted above may all be one's, which is tried again and again.
+    names = [error.partition("(")[0].rpartition(".")[2] for error in MISDEEDS]
+    wait_for(lambda: all(name in daemon.log() for name in names), 120, "each error in the log")
     assert daemon.stop() == 0

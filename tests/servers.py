@@ -28,6 +28,10 @@ from cenergyd.testing.ports import free_port
 from tests.parent_death import ending_with_tests
 
 READY_SECONDS = 120.0
+PATIENT_SECONDS = 100.0
+"""The timeout of a store in a test in which its server does not fail: a slow answer on a busy machine is no outage."""
+PATIENT = {f"{store}.timeout_seconds": str(PATIENT_SECONDS) for store in ("customers", "readings")}
+"""The same as settings."""
 
 
 def program(name: str) -> str:

@@ -28,7 +28,7 @@ from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores, open_stores
-from tests.servers import RunningMongo
+from tests.servers import PATIENT, RunningMongo
 
 START, NOW = 1_700_000_000, 1_700_100_000
 SERIAL = "001EC6001433"
@@ -46,7 +46,7 @@ def shared(mongo: RunningMongo, unique_name: str) -> Iterator[Collection[Any]]:
 async def stores(mongo: RunningMongo, unique_name: str, tmp_path: Path) -> AsyncIterator[Stores]:
     from twisted.internet import reactor
 
-    urls = {"customers.url": f"{mongo.url}/{unique_name}", "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
+    urls = {**PATIENT, "customers.url": f"{mongo.url}/{unique_name}", "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
     opened = await open_stores(load_settings(Settings, None, urls), reactor)  # type: ignore[arg-type]
     yield opened
     await opened.close()

@@ -25,7 +25,7 @@ from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores, open_stores
 from tests.derivation.test_real_stores import came, computed, daemon, idle, until
-from tests.servers import RunningMongo
+from tests.servers import PATIENT, RunningMongo
 
 X, OWN = "001EC6009999", "001EC6001433"
 NOW = 1_700_100_000
@@ -39,6 +39,7 @@ async def stores(
     if request.param == "servers":
         mongo, influx = request.getfixturevalue("mongo"), request.getfixturevalue("influx")
         urls = {
+            **PATIENT,
             "customers.url": f"{mongo.url}/{unique_name}",
             "readings.url": f"influxdb://127.0.0.1:{influx.port}/{unique_name}",
         }
@@ -131,7 +132,7 @@ async def test_a_logger_changes_hands(stores: tuple[Settings, Stores]) -> None:
 async def test_naming_anothers_logger_in_the_front_end_takes_nothing(
     mongo: RunningMongo, unique_name: str, tmp_path: Path
 ) -> None:
-    urls = {"customers.url": f"{mongo.url}/{unique_name}", "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
+    urls = {**PATIENT, "customers.url": f"{mongo.url}/{unique_name}", "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
     opened = await open_stores(load_settings(Settings, None, urls), reactor)  # type: ignore[arg-type]
     watch = FrontEndWatch(reactor, opened.customers, opened.readings, reported)  # type: ignore[arg-type]
     try:

@@ -23,7 +23,7 @@ from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores, open_stores
 from tests.derivation.memory import minutes
-from tests.servers import RunningInflux, RunningMongo
+from tests.servers import PATIENT, RunningInflux, RunningMongo
 
 START = 1_700_000_040
 
@@ -38,6 +38,7 @@ async def stores(
         influx: RunningInflux = request.getfixturevalue("influx")
         mongo: RunningMongo = request.getfixturevalue("mongo")
         urls = {
+            **PATIENT,
             "customers.url": f"{mongo.url}/{unique_name}",
             "readings.url": f"influxdb://127.0.0.1:{influx.port}/{unique_name}",
         }

@@ -296,11 +296,13 @@ async def test_many_wrong_passwords_at_once_are_all_answered_and_block_nobody(cr
     monkeypatch.setattr(module, "HASH_THREADS", 1)
     credentials.make(max_failures_per_address=1000)
     go = Event()
-    busy = [Deferred.fromCoroutine(credentials.pool.run(go.wait, 20)) for _ in range(2)]
-    tries = [begun(credentials.checker, f"g{i}", "a") for i in range(900)]
-    while len(credentials.checker._hashes.waiting) < 899:
-        await deferLater(reactor, 0.01)
-    go.set()
+    busy = [Deferred.fromCoroutine(credentials.pool.run(go.wait)) for _ in range(2)]
+    try:
+        tries = [begun(credentials.checker, f"g{i}", "a") for i in range(900)]
+        while len(credentials.checker._hashes.waiting) < 899:
+            await deferLater(reactor, 0.01)
+    finally:
+        go.set()
     await gatherResults(busy)
     for one in tries:
         one.addErrback(lambda failure: failure.trap(TooManyAttempts))

@@ -32,7 +32,7 @@ from cenergyd.readings.store import ReadingStore
 from cenergyd.storage.influxdb.readings import InfluxReadingStore
 from cenergyd.storage.sqlite.readings import SqliteReadingStore
 from tests.properties import for_all
-from tests.servers import RunningInflux
+from tests.servers import PATIENT_SECONDS, RunningInflux
 
 T0 = 1_577_836_800
 LIMITS = {"max_queued_uploads": 100, "max_queued_readings": 1000, "max_write_readings": 100}
@@ -537,7 +537,7 @@ async def test_one_wrong_upload_among_many_in_influxdb(influx: RunningInflux, un
 @pytest_twisted.ensureDeferred
 async def test_what_was_acknowledged_survives_a_crash_of_influxdb(own_influx: Callable[..., RunningInflux]) -> None:
     server = own_influx()
-    store = InfluxReadingStore(reactor, f"{server.url}/db", timeout_seconds=20)
+    store = InfluxReadingStore(reactor, f"{server.url}/db", timeout_seconds=PATIENT_SECONDS)
     await store.open()
     try:
         acknowledged: list[str] = []

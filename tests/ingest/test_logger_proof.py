@@ -21,7 +21,7 @@ from cenergyd.runtime.threads import BoundedPool
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores, open_stores
-from tests.servers import RunningMongo
+from tests.servers import PATIENT, RunningMongo
 
 SERIAL, OTHER = "001EC6001433", "001EC6009999"
 
@@ -63,7 +63,7 @@ def stores_url(request: pytest.FixtureRequest, tmp_path: Path, unique_name: str)
 
 @pytest_twisted.async_yield_fixture
 async def daemons(stores_url: Callable[[], str], tmp_path: Path) -> AsyncIterator[TwoDaemons]:
-    urls = {"customers.url": stores_url(), "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
+    urls = {**PATIENT, "customers.url": stores_url(), "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
     stores = await open_stores(load_settings(Settings, None, urls), reactor)  # type: ignore[arg-type]
     made = TwoDaemons(stores)
     yield made

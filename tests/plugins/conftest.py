@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.jobs.conftest import jobs, notification, receiver
+from tests.servers import PATIENT
 
 __all__ = ["jobs", "notification", "receiver"]
 
@@ -15,4 +16,4 @@ def daemon_urls(request: pytest.FixtureRequest, unique_name: str) -> dict[str, s
     if request.param == "embedded":
         return {}
     mongo, influx = request.getfixturevalue("mongo"), request.getfixturevalue("influx")
-    return {"customers.url": f"{mongo.url}/{unique_name}", "readings.url": f"{influx.url}/{unique_name}"}
+    return {**PATIENT, "customers.url": f"{mongo.url}/{unique_name}", "readings.url": f"{influx.url}/{unique_name}"}

@@ -58,7 +58,9 @@ from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import open_stores
 async def main():
-    settings = load_settings(Settings, None, {"customers.url": sys.argv[1], "readings.url": sys.argv[2]})
+    urls = {"customers.url": sys.argv[1], "readings.url": sys.argv[2]}
+    patient = {"customers.timeout_seconds": "100", "readings.timeout_seconds": "100"}
+    settings = load_settings(Settings, None, urls | patient)
     stores = await open_stores(settings, reactor)
     try:
         await work(stores)
@@ -131,7 +133,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def inside(daemon: RunningDaemon, work: str) -> str:
     urls = [daemon.settings[f"{store}.url"] for store in ("customers", "readings")]
     done = forking.run(
-        [sys.executable, "-c", work + RUN, *urls], check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", work + RUN, *urls], check=False, capture_output=True, text=True, timeout=180
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -295,7 +295,7 @@ async def test_no_server_a_silent_server_and_no_settings(
         waiting.cancel()
         with pytest.raises(CancelledError):
             await waiting
-        assert ended.wait(20)
+        assert ended.wait(120)
     with pytest.raises(EmailFailed, match="not set up"):
         await send(notification, "you@example.org", attempt(), attrs.evolve(settings, host=""))
     assert (

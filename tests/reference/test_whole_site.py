@@ -40,6 +40,7 @@ from tests.near import near
 from tests.reference import charges, derive, energy, rollups
 from tests.reference.sites import LORD_HOWE, Site, random_site, random_site_with_sums
 from tests.reference.test_energy import NEAR, customer_of, energy_shown, segments
+from tests.servers import PATIENT
 
 MISSING = f"{SERIAL}_missing_meter"
 CHANNELS = ("P", "Q", "L1_PF", "L1_V")
@@ -106,6 +107,7 @@ async def stores(request: Any, tmp_path: Path, unique_name: str) -> AsyncIterato
     if request.param == "servers":
         influx, mongo = request.getfixturevalue("influx"), request.getfixturevalue("mongo")
         urls = {
+            **PATIENT,
             "customers.url": f"{mongo.url}/{unique_name}",
             "readings.url": f"influxdb://127.0.0.1:{influx.port}/{unique_name}",
         }

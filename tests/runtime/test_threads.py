@@ -118,5 +118,5 @@ def test_a_program_that_does_not_stop_its_pool_ends() -> None:
         "from cenergyd.runtime.threads import BoundedPool\n"
         "BoundedPool(reactor, 'test', 1, 1).run(print, 'made', flush=True).send(None)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -34,6 +34,7 @@ from tests.derivation.memory import MemoryDocumentStore
 from tests.jobs.conftest import START, JobsUnderTest, Recorder, plugin_manager, settings_with
 from tests.jobs.messages.sending import send_due
 from tests.plugins.attempts import attempt
+from tests.servers import PATIENT_SECONDS
 
 ONCE = {"type": "record", "to": "me"}
 AGAIN = {"type": "again", "to": "me", "secret": "very-secret"}
@@ -407,7 +408,7 @@ async def two_stores(request: pytest.FixtureRequest, tmp_path: Path, unique_name
         stores: list[Any] = [SqliteDocumentStore(reactor, tmp_path / "d.sqlite") for _ in range(2)]
     else:
         url = f"{request.getfixturevalue('mongo').url}/{unique_name}"
-        stores = [MongoDocumentStore(MongoDatabase(reactor, url, 10)) for _ in range(2)]
+        stores = [MongoDocumentStore(MongoDatabase(reactor, url, PATIENT_SECONDS)) for _ in range(2)]
     for store in stores:
         await store.open()
     yield stores

@@ -17,7 +17,7 @@ from cenergyd.storage.mongodb.change_stream import ChangeStream
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.customer_documents import SharedCollection
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
-from tests.servers import RunningMongo
+from tests.servers import PATIENT_SECONDS, RunningMongo
 from tests.storage.customers.front_end import whole_pass
 
 MILL = {"_id": "mill", "name": "Mill", "facility": "1", "load": "2", "logger_serial_number": "001EC6001433"}
@@ -40,7 +40,7 @@ def shared(replica_set, unique_name):
         yield client[unique_name].customer
 
 
-def make(server, name, timeout_seconds=10.0):
+def make(server, name, timeout_seconds=PATIENT_SECONDS):
     return MongoCustomerStore(MongoDatabase(reactor, f"{server.url}/{name}", timeout_seconds), SharedCollection())
 
 
@@ -186,7 +186,7 @@ async def test_a_restart_of_the_server_ends_the_stream_and_loses_nothing(own_mon
 
 @pytest_twisted.ensureDeferred
 async def test_a_single_server_has_no_stream(mongo, unique_name):
-    database = MongoDatabase(reactor, f"{mongo.url}/{unique_name}")
+    database = MongoDatabase(reactor, f"{mongo.url}/{unique_name}", PATIENT_SECONDS)
     await database.open()
     try:
         with MongoClient(mongo.url) as client, pytest.raises(PyMongoError):

@@ -20,7 +20,7 @@ from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
 from cenergyd.storage.mongodb.connection import MongoDatabase, _parsed, plain_url
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
 from tests.certificates import Authority
-from tests.servers import RunningMongo
+from tests.servers import PATIENT_SECONDS, RunningMongo
 
 TIMEOUT = 1.0
 
@@ -104,7 +104,7 @@ async def test_a_server_that_comes_later_needs_no_restart(own_mongo):
 
 @pytest_twisted.ensureDeferred
 async def test_errors_are_distinguished_and_hold_no_command(mongo, unique_name):
-    database = MongoDatabase(reactor, f"{mongo.url}/{unique_name}")
+    database = MongoDatabase(reactor, f"{mongo.url}/{unique_name}", PATIENT_SECONDS)
     await database.open()
     try:
         await database.run(lambda db: db.c.insert_one({"_id": 1}))
@@ -184,7 +184,7 @@ async def test_user_names_that_only_look_alike_are_two_users(own_mongo):
 @pytest_twisted.ensureDeferred
 async def test_a_cancelled_call_does_not_report_mongodb_as_down(own_mongo):
     server = own_mongo()
-    database = MongoDatabase(reactor, f"{server.url}/shop", 30)
+    database = MongoDatabase(reactor, f"{server.url}/shop", PATIENT_SECONDS)
     await database.open()
     events = []
     globalLogPublisher.addObserver(events.append)
@@ -222,7 +222,7 @@ async def test_tls_checks_the_certificate_and_the_name(tmp_path):
             (f"{good}?tls=true&tlsAllowInvalidCertificates=true", True),
             (good, False),
         ):
-            database = MongoDatabase(reactor, url, 10 if works else TIMEOUT)
+            database = MongoDatabase(reactor, url, PATIENT_SECONDS if works else TIMEOUT)
             try:
                 if works:
                     await database.open()
@@ -308,7 +308,7 @@ async def fails_with(error):
 )
 @pytest_twisted.ensureDeferred
 async def test_a_full_disk_is_not_the_datas_fault(mongo, unique_name, error, kind):
-    database = MongoDatabase(reactor, f"{mongo.url}/{unique_name}")
+    database = MongoDatabase(reactor, f"{mongo.url}/{unique_name}", PATIENT_SECONDS)
     await database.open()
     try:
         with pytest.raises(kind):

@@ -15,6 +15,7 @@ from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.store import ReadingStore
 from cenergyd.storage.influxdb.readings import InfluxReadingStore
 from cenergyd.storage.sqlite.readings import SqliteReadingStore
+from tests.servers import PATIENT_SECONDS
 
 _numbers = count()
 
@@ -27,7 +28,8 @@ def _make(kind: str, request: pytest.FixtureRequest) -> ReadingStore:
         return SqliteReadingStore(reactor, path / "readings.sqlite")
     assert kind == "influx"
     server: Any = request.getfixturevalue("influx")
-    return InfluxReadingStore(reactor, f"{server.url}/{request.getfixturevalue('unique_name')}")
+    name = request.getfixturevalue("unique_name")
+    return InfluxReadingStore(reactor, f"{server.url}/{name}", timeout_seconds=PATIENT_SECONDS)
 
 
 @pytest_twisted.async_yield_fixture(params=["memory", "sqlite", "influx"])

@@ -110,7 +110,8 @@ async def test_a_frozen_server_is_unavailable_until_it_resumes(own_influx: OwnIn
         server.resume()
         server.wait_ready()
         await patiently(store)
-        assert await store.read(["A_1"], 0, T0 * 2) == {"A_1": [Reading(T0, 1.0)]}
+    async with opened(f"{server.url}/db") as again:
+        assert await again.read(["A_1"], 0, T0 * 2) == {"A_1": [Reading(T0, 1.0)]}
 
 
 @pytest_twisted.ensureDeferred

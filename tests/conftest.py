@@ -16,6 +16,7 @@ from pymongo import MongoClient
 from twisted.logger import globalLogPublisher
 
 from cenergyd.customers import passwords
+from tests import delays
 from tests.servers import RunningInflux, RunningMongo, RunningMongoeco, mongoeco_python
 
 # The time that examples take depends on the load of the machine, so there are no deadlines, nor complaints about it.
@@ -32,6 +33,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Hashes as a daemon makes them would be most of the time of many tests.
 passwords.MEMORY_KIB, passwords.ITERATIONS = 64, 1
+delays.install()
 
 
 @pytest.hookimpl(wrapper=True)

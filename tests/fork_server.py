@@ -23,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests import delays
 from tests.parent_death import end_with
 
 _MOST_BYTES = 4 << 20
@@ -128,6 +129,7 @@ def become(request: dict[str, Any], descriptors: Sequence[int]) -> None:
         for descriptor in (reactor.waker.i, reactor.waker.o):
             os.close(descriptor)
         reactor.__init__()
+    delays.install(process=True)
 
 
 def run(arguments: list[str], constants: list[str]) -> None:

@@ -149,6 +149,24 @@ def until(browser: webdriver.Chrome, condition: Callable[[], Any], message: str 
         pause = min(2 * pause, 0.3)  # each question takes CPU time of three processes
 
 
+def until_reloaded(browser: webdriver.Chrome, condition: Callable[[], Any], message: str = "") -> None:
+    """Load the page again until a condition is true of it; each time its curves are drawn first, as a page that is left at once shows none."""
+
+    def is_so() -> bool:
+        until(browser, lambda: drawn(browser), "the curves")
+        if condition():
+            return True
+        browser.refresh()
+        return False
+
+    until(browser, is_so, message)
+
+
+def drawn(browser: webdriver.Chrome) -> bool:
+    """Whether no curves are being loaded."""
+    return not browser.find_elements(By.CSS_SELECTOR, "#chart[aria-busy]")
+
+
 def _shown(browser: webdriver.Chrome) -> str:
     """The address and the beginning of what is seen, for a failure."""
     return f"{browser.current_url}: {browser.find_element(By.TAG_NAME, 'body').text[:500]!r}"

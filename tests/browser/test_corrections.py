@@ -9,7 +9,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
-from tests.browser.actions import Site, minutes, press, sign_in, text, until
+from tests.browser.actions import Site, minutes, press, sign_in, text, until, until_reloaded
 from tests.browser.chrome import complaints
 from tests.browser.test_appearance import look
 from tests.daemon_process import RunningDaemon
@@ -39,7 +39,7 @@ def test_select_void_and_undo(browser: webdriver.Chrome, daemon: RunningDaemon, 
     sign_in(browser, daemon, site.token(customer))
     power = f"{daemon.url}/customers/{customer}/power?range=hour"
     browser.get(power)
-    until(browser, lambda: "Utility (computed): mean 3.00 kW" in text(browser, "#chart-summary") or browser.refresh())
+    until_reloaded(browser, lambda: "Utility (computed): mean 3.00 kW" in text(browser, "#chart-summary"))
     assert browser.find_elements(By.ID, "other") == []
     press(browser, "Select wrong readings")
     until(browser, lambda: text(browser, "#chart-summary") == "Drag over the readings that are wrong.")
@@ -61,11 +61,7 @@ def test_select_void_and_undo(browser: webdriver.Chrome, daemon: RunningDaemon, 
     faults = look(browser, "corrections-light")
 
     browser.get(power)
-    until(browser, lambda: "1 gap" in text(browser, "#chart-summary") or browser.refresh())
-    until(
-        browser,
-        lambda: "Utility (computed): mean 3.00 kW, 1 gap" in text(browser, "#chart-summary") or browser.refresh(),
-    )
+    until_reloaded(browser, lambda: "Utility (computed): mean 3.00 kW, 1 gap" in text(browser, "#chart-summary"))
     assert "Strip at the top: readings were corrected." in text(browser, "#chart-note")
     assert browser.execute_script(IN_GAP) == ["solar"]
     faults += look(browser, "corrected-light")
@@ -88,7 +84,7 @@ def test_select_void_and_undo(browser: webdriver.Chrome, daemon: RunningDaemon, 
         reported = text(browser, "#chart-summary")
         return "Utility (computed): mean 3.00 kW;" in reported and "gap" not in reported
 
-    until(browser, lambda: whole() or browser.refresh())
+    until_reloaded(browser, whole)
     assert [fault for fault in faults if "willReadFrequently" not in fault] == []
     # A message about reading the canvas is caused by this test.
     assert [each for each in complaints(browser) if "willReadFrequently" not in each] == []

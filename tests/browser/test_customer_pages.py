@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -110,6 +111,25 @@ def test_tariff_with_scripts(browser: webdriver.Chrome, daemon: RunningDaemon, o
     assert complaints(browser) == []
 
 
+def test_nothing_is_typed_into_a_form_that_is_being_replaced(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
+) -> None:
+    customer = site.register(load="1", solar="2")
+    sign_in(browser, daemon, operator_token)
+    browser.get(f"{daemon.url}/customers/{customer}/tariff")
+    add_row = browser.find_element(By.CSS_SELECTOR, "button[name=add][value=schedules]")
+    typing = ActionChains(browser).click(browser.find_element(By.ID, "fixed")).send_keys("7")
+    daemon.freeze()
+    try:
+        add_row.click()
+        typing.perform()
+        typed = browser.find_element(By.ID, "fixed").get_attribute("value")
+    finally:
+        daemon.thaw()
+    until(browser, lambda: browser.find_element(By.ID, "schedules.0.period"))
+    assert browser.find_element(By.ID, "fixed").get_attribute("value") == typed
+
+
 def test_drawing_the_week_moves_nothing_of_what_is_typed(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
 ) -> None:
@@ -124,8 +144,8 @@ def test_drawing_the_week_moves_nothing_of_what_is_typed(
     for _ in range(2):  # every second day out, which splits the week's rows, and in again
         for day in WEEK[1::2]:
             box = browser.find_element(By.NAME, f"schedules.0.{day}")
-            box.click()
             drawn, place = text(browser, "#picture"), box.location_once_scrolled_into_view
+            box.click()
             until(browser, lambda drawn=drawn: text(browser, "#picture") != drawn)
             seen = browser.execute_script("return arguments[0].getBoundingClientRect().top", box)
             assert seen == pytest.approx(place["y"], abs=1)

@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from tests.browser.actions import Site, minutes, press, sign_in, text, until
+from tests.browser.actions import Site, drawn, minutes, press, sign_in, text, until, until_reloaded
 from tests.browser.chrome import PHONE, complaints, set_size
 from tests.daemon_process import RunningDaemon
 
@@ -26,18 +26,14 @@ def power(browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str,
     sign_in(browser, daemon, operator_token)
     address = f"{daemon.url}/customers/{customer}/power"
     browser.get(address)
-    until(browser, lambda: "Utility (computed): mean 3.00 kW" in text(browser, "#chart-summary") or browser.refresh())
+    until_reloaded(browser, lambda: "Utility (computed): mean 3.00 kW" in text(browser, "#chart-summary"))
     return address
 
 
 def shown(browser: webdriver.Chrome) -> tuple[int, int]:
-    """The range in the address bar."""
-    query = parse_qs(urlsplit(browser.current_url).query)
+    """The range in the address, as the page itself has it: the browser is told of a change a moment later."""
+    query = parse_qs(browser.execute_script("return location.search.slice(1)"))
     return int(query["start"][0]), int(query["end"][0])
-
-
-def drawn(browser: webdriver.Chrome) -> bool:
-    return browser.find_element(By.ID, "chart").get_attribute("aria-busy") is None
 
 
 PAINTED = """
@@ -122,6 +118,7 @@ def test_everything_follows_the_range(browser: webdriver.Chrome, power: str) -> 
     until(browser, lambda: drawn(browser))
     press(browser, "Show the values as a table")
     until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#values tbody tr"))
+    table = text(browser, "#values")
     assert "per 5 min" in text(browser, "#values caption")
     assert "no reading" in text(browser, "#values")
     link = browser.find_element(By.ID, "csv").get_attribute("href")
@@ -132,9 +129,44 @@ def test_everything_follows_the_range(browser: webdriver.Chrome, power: str) -> 
     assert lines[0].startswith("time_utc,time_local,role,series,computed")
     assert len(lines) == 1 + 20 + 30 + 20
     browser.find_element(By.CSS_SELECTOR, "[data-do=left]").click()
-    until(browser, lambda: "per 5 min" in text(browser, "#values") or "No readings" in text(browser, "#values"))
-    assert browser.find_element(By.ID, "csv").get_attribute("href") != link
+    until(browser, lambda: browser.find_element(By.ID, "csv").get_attribute("href") != link)
+    until(browser, lambda: text(browser, "#values") != table)
     assert complaints(browser) == []
+
+
+def hold_first(browser: webdriver.Chrome, part: str) -> None:
+    """The first answer to an address with this part comes once the page's ``release`` is called."""
+    browser.execute_script(
+        """
+        const whole = window.fetch;
+        let held = false;
+        window.fetch = (address, more) => {
+          if (held || !address.includes(arguments[0])) return whole(address, more);
+          held = true;
+          return new Promise((resolve) => { window.release = () => whole(address).then(resolve); });
+        };
+        """,
+        part,
+    )
+
+
+def test_a_live_update_does_not_silence_what_was_chosen(browser: webdriver.Chrome, power: str) -> None:
+    hold_first(browser, "/readings?")
+    Select(browser.find_element(By.ID, "channel")).select_by_visible_text("Voltage, V")
+    browser.execute_script("document.dispatchEvent(new Event('connectionback'))")  # loads again, as a live update does
+    until(browser, lambda: "Load: mean 121.0 V" in text(browser, "#chart-summary"))
+
+
+def test_the_table_is_of_the_range_that_was_chosen_last(browser: webdriver.Chrome, power: str) -> None:
+    hold_first(browser, "table=1")
+    press(browser, "Show the values as a table")
+    browser.find_element(By.CSS_SELECTOR, "[data-range=hour]").click()
+    until(browser, lambda: "per 5 min" in text(browser, "#values caption"))
+    # The page has that answer before another one to the same address.
+    browser.execute_async_script(
+        "window.release().then(() => fetch('?table=1')).then((answer) => answer.text()).then(() => setTimeout(arguments[0]))"
+    )
+    assert "per 5 min" in text(browser, "#values caption")
 
 
 def test_other_quantities_and_hidden_curves(browser: webdriver.Chrome, power: str) -> None:
@@ -159,11 +191,9 @@ def test_a_change_of_meters_is_drawn(browser: webdriver.Chrome, site: Site, powe
     site.upload("7", [row for row in rows if row.time >= changed])
     site.api("POST", f"customers/{customer}/meters", {"effective_from": changed, "facility": "7", "load": ""})
     browser.get(f"{power}?range=hour")
-    until(browser, lambda: "Utility (partly computed): mean 3.00 kW" in text(browser, "#chart-summary"))
+    until_reloaded(browser, lambda: "Utility (partly computed): mean 3.00 kW" in text(browser, "#chart-summary"))
     # From then on the computed series is the load's, not the utility's.
-    until(
-        browser, lambda: "Load (partly computed): mean 4.00 kW" in text(browser, "#chart-summary") or browser.refresh()
-    )
+    until_reloaded(browser, lambda: "Load (partly computed): mean 4.00 kW" in text(browser, "#chart-summary"))
     assert "meters changed " in text(browser, "#chart-summary")
     assert "Upright line: meters were changed." in text(browser, "#chart-note")
     until(browser, lambda: browser.execute_script(PAINTED) == ["utility", "load", "solar"])

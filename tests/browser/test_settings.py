@@ -7,7 +7,19 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.browser.actions import Site, fill, minutes, new_page, press, sign_in, text, tile, until, value
+from tests.browser.actions import (
+    Site,
+    fill,
+    minutes,
+    new_page,
+    press,
+    sign_in,
+    text,
+    tile,
+    until,
+    until_reloaded,
+    value,
+)
 from tests.browser.chrome import complaints
 from tests.browser.test_appearance import picture
 from tests.daemon_process import RunningDaemon
@@ -43,7 +55,7 @@ def test_from_an_empty_form_to_the_third_curve(
     browser.get(f"{browser.current_url.split('/settings')[0]}/power?range=hour")
     # The gap of one meter is a gap of the computed one. A summary that was told is not told again.
     whole = "Load (computed): mean 3.50 kW, 1 gap"
-    until(browser, lambda: whole in text(browser, "#chart-summary") or browser.refresh())
+    until_reloaded(browser, lambda: whole in text(browser, "#chart-summary"))
     browser.execute_script("window.sameDocument = true")
     until(browser, lambda: "Load (computed)" in text(browser, "#legend"))
     until(browser, lambda: tile(browser, "load").find_element(By.CSS_SELECTOR, "[data-part=P]").text == "3.50")

@@ -29,6 +29,9 @@ let settings = null;
 let timer = null;
 let loaded = 0;
 let summarised = false;
+let unannounced = false;
+let tables = 0;
+let opening = false;
 const before = [];
 
 const original = element.dataset.original === "1" ? "&original=1" : "";
@@ -114,7 +117,9 @@ function resolutionFor(seconds) {
   return seconds > WHOLE_DAYS ? Math.ceil(seconds / WHOLE_DAYS / 10) * 86400 : "auto";
 }
 
-async function load(announced) {
+async function load(wanted) {
+  // A live update that comes first takes the place of what a person asked for, and must not silence it.
+  unannounced ||= wanted;
   clearTimeout(timer);
   timer = null;
   loading?.abort();
@@ -131,12 +136,13 @@ async function load(announced) {
     loaded = Date.now();
     draw(start, end);
     // Of live readings only the first is announced to screen readers.
-    if (announced || !summarised) summarise();
+    if (unannounced || !summarised) summarise();
     showCsv();
-    if (announced) reloadTable();
+    if (unannounced) reloadTable();
+    unannounced = false;
   } catch (error) {
     if (error.name === "AbortError") return;
-    if (announced) element.classList.add("unknown");
+    if (unannounced) element.classList.add("unknown");
     if (error instanceof TypeError) connectionLost();
     summary.textContent = `The readings cannot be loaded (${error.message}); trying again.`;
     timer = setTimeout(() => load(true), 10000);
@@ -249,15 +255,19 @@ function showCsv() {
 }
 
 async function reloadTable(open = false) {
-  if (!open && document.querySelector("#values table, #values .empty") === null) return;
+  opening ||= open;
+  if (!opening && document.querySelector("#values table, #values .empty") === null) return;
+  const mine = ++tables;
   const [start, end] = times();
   const answer = await fetch(`${location.pathname}?start=${start}&end=${end}&table=1${original}`, { credentials: "same-origin" });
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (mine !== tables) return;
   const fresh = page.getElementById("values");
   if (fresh === null) return sessionOver();
   document.getElementById("values").replaceWith(document.adoptNode(fresh));
-  if (open) document.querySelector("#values .scroll")?.focus();
+  if (opening) document.querySelector("#values .scroll")?.focus();
+  opening = false;
 }
 
 function showReading(role, reading) {

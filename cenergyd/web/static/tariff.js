@@ -30,6 +30,9 @@ async function draw() {
 
 async function changeRows(button) {
   drawing += 1;
+  clearTimeout(timer);
+  // What was typed until the answer comes would be lost with the form that it replaces.
+  form().inert = true;
   const { name, value } = button;
   const section = value.split(".")[0];
   const page = await post(name, value);
@@ -43,7 +46,10 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("#tariff button[name=add], #tariff button[name=remove]");
   if (button === null) return;
   event.preventDefault();
-  changeRows(button).catch(() => form().requestSubmit(button));
+  changeRows(button).catch(() => {
+    form().inert = false;
+    form().requestSubmit(button);
+  });
 });
 
 document.addEventListener("input", (event) => {

@@ -141,6 +141,8 @@ def test_by_keyboard_alone(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, customer: str
 ) -> None:
     browser.get(f"{daemon.url}/sign-in")
+    # Chromium gives it the focus with its first picture of the page.
+    until(browser, lambda: browser.switch_to.active_element.get_attribute("id") == "token")
     browser.switch_to.active_element.send_keys(operator_token, Keys.ENTER)
     until(browser, lambda: browser.current_url == f"{daemon.url}/overview")
     browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)

@@ -51,8 +51,10 @@ def replaced(site: Site) -> str:
     # All that is computed with the old logger is stored before it is replaced.
     wait_for(lambda: 13.7 < grid_kwh(site, customer) < 14.1, what="the energy of the old logger")
     new = attrs.evolve(site, serial=site.serial.replace("BB", "EA"))
-    since = int(time.time()) // 60 * 60 - 120 * 60
-    site.api("POST", f"customers/{customer}/meters", {"effective_from": since, "logger_serial_number": new.serial})
+    first, *_ = minutes(3.0, 120)
+    site.api(
+        "POST", f"customers/{customer}/meters", {"effective_from": first.time - 60, "logger_serial_number": new.serial}
+    )
     for meter, power in (("1", 3.0), ("2", 1.0)):
         new.upload(meter, minutes(power, 120))
     return customer

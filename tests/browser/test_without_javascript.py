@@ -9,7 +9,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.browser.actions import Site, fill, minutes, paste_token, press, sign_out, text, tile, until, value
+from tests.browser.actions import Site, fill, minutes, new_page, paste_token, press, sign_out, text, tile, until, value
 from tests.browser.chrome import open_chrome
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD
@@ -55,7 +55,8 @@ def test_without_javascript(plain: webdriver.Chrome, daemon: RunningDaemon, oper
     until(plain, lambda: "Saved." in text(plain, "main"))
     assert (value(plain, "name"), value(plain, "solar")) == ("Plain site", "7")
 
-    plain.find_element(By.LINK_TEXT, "Power").click()
+    with new_page(plain):
+        plain.find_element(By.LINK_TEXT, "Power").click()
     until(plain, lambda: plain.refresh() or "1.00" in tile(plain, "utility").text)
     assert "need JavaScript" in text(plain, "noscript")
     plain.find_element(By.LINK_TEXT, "Hour").click()

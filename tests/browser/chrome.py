@@ -14,8 +14,10 @@ from selenium.common.exceptions import NoSuchElementException, StaleElementRefer
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.command import Command
 from selenium.webdriver.remote.webelement import WebElement
 
+from tests.browser.slow import SLOW, slow_down
 from tests.parent_death import ending_with_tests
 
 PHONE = (360, 812)
@@ -67,6 +69,12 @@ class Chrome(webdriver.Chrome):
 
     _web_element_cls = LastingElement
 
+    def execute(self, driver_command: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = super().execute(driver_command, params)
+        if SLOW and driver_command == Command.SWITCH_TO_WINDOW:
+            slow_down(self)
+        return answer
+
     def find_element(self, by: Any = By.ID, value: str | None = None) -> WebElement:
         found = super().find_element(by, value)
         return _lasting(found, lambda: super(Chrome, self).find_element(by, value))
@@ -109,6 +117,8 @@ def open_chrome(profile: Path, *, javascript: bool = True) -> webdriver.Chrome:
     browser = Chrome(options, Driver(profile))
     browser.set_page_load_timeout(110)
     set_size(browser, DESKTOP)
+    if SLOW:
+        slow_down(browser)
     return browser
 
 

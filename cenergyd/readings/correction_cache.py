@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock
 
 from cenergyd.documents.kinds import CORRECTIONS, CORRECTIONS_CHANGED
 from cenergyd.documents.store import Document, DocumentStore
@@ -37,6 +37,8 @@ class CorrectionCache:
     def __init__(self, documents: DocumentStore, seconds: Callable[[], float]) -> None:
         self.documents = documents
         self._refreshing = DeferredLock()
+        self._waiting: list[Deferred[None]] | None = None
+        """Those that wait for the read in progress because one was due; None if there is none."""
         self._seconds = seconds
         self._refreshed_at: float | None = None
         self._version = -1
@@ -92,14 +94,24 @@ class CorrectionCache:
         self._version = version
 
     async def _refresh_if_due(self) -> None:
-        if not self._is_due():
-            return
-        await self._refreshing.acquire()
+        while self._is_due():
+            if self._waiting is None:
+                await self._refresh_for_all()
+                return
+            waiting: Deferred[None] = Deferred()
+            self._waiting.append(waiting)
+            await waiting
+
+    async def _refresh_for_all(self) -> None:
+        """Refresh, and serve those that wait one after another: a lock would serve each from within the one before, however many there are."""
+        waiting = self._waiting = []
         try:
-            if self._is_due():  # nobody who had the lock before has read the changes meanwhile
-                await self._read_changes()
+            await self.refresh()
         finally:
-            self._refreshing.release()
+            self._waiting = None
+            for each in waiting:
+                if not each.called:  # not cancelled
+                    each.callback(None)
 
     def _is_due(self) -> bool:
         since = None if self._refreshed_at is None else self._seconds() - self._refreshed_at

@@ -10,6 +10,8 @@ import attrs
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from cenergyd.customers import meter_history
 from cenergyd.customers.model import ROLES, Customer, TimeRange
@@ -375,10 +377,42 @@ async def test_many_who_ask_while_the_changes_are_read_share_that_read(stores: P
     await cache.maps(["A_1"])
     asked = counting.calls
     time[0] = 6.0
-    assert await gather_limited([cache.maps([f"B{number}_1"]) for number in range(20)], 20) == [{}] * 20
+    assert await gather_limited([cache.maps([f"B{number}_1"]) for number in range(500)], 500) == [{}] * 500
     assert counting.calls == asked + 1
     await gather_limited([cache.refresh() for _ in range(3)], 3)  # each has to see what was stored before it
     assert counting.calls == asked + 4
+
+
+def test_a_failed_read_of_the_changes_fails_for_none_that_can_read_again() -> None:
+    class Answers:
+        """A documents store whose answers are given later."""
+
+        def __init__(self) -> None:
+            self.waiting: list[Deferred[None]] = []
+
+        def get(self, kind: str, key: str) -> Deferred[None]:
+            self.waiting.append(Deferred())
+            return self.waiting[-1]
+
+        async def find(self, *_: Any, **__: Any) -> list[Any]:
+            return []
+
+    documents: Any = Answers()
+    cache = CorrectionCache(documents, lambda: 0.0)
+    asked = [Deferred.fromCoroutine(cache.maps(["A_1"])) for _ in range(4)]
+    asked[1].addErrback(lambda failure: failure.trap(CancelledError))
+    asked[1].cancel()
+    (first,) = documents.waiting
+    failed: list[Failure] = []
+    asked[0].addErrback(failed.append)
+    first.errback(StoreUnavailable("it does not answer"))
+    assert [failure.type for failure in failed] == [StoreUnavailable]
+    assert len(documents.waiting) == 2, "one of those that wait reads again, for the others as well"
+    documents.waiting[1].callback(None)
+    found: list[object] = []
+    for each in asked[2:]:
+        each.addCallback(found.append)
+    assert found == [{}, {}]
 
 
 @pytest_twisted.ensureDeferred

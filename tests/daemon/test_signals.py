@@ -41,7 +41,7 @@ class ReloadedDaemon:
 
     def events(self) -> list[str]:
         """What the log said since the last call."""
-        lines = self.daemon.log().splitlines()
+        lines = self.daemon.log().rpartition("\n")[0].splitlines()  # one that is being written has no end yet
         new, self._seen = lines[self._seen :], len(lines)
         return [json.loads(line)["event"] if line.startswith("{") else line for line in new]
 

@@ -69,7 +69,7 @@ async def computed(stores: Stores, customer: Customer) -> list[Reading]:
     return (await stores.readings.read([name], 0, 1 << 32))[name]
 
 
-async def until(done: Callable[[], Any], seconds: float = 60) -> None:
+async def until(done: Callable[[], Any], seconds: float = 240) -> None:
     """Wait for something that other tasks bring about."""
     end = reactor.seconds() + seconds  # type: ignore[attr-defined]
     while not await done():

@@ -515,7 +515,7 @@ async def test_many_uploads_through_each_store(store: ReadingStore, serial: str)
 
 @pytest_twisted.ensureDeferred
 async def test_one_wrong_upload_among_many_in_influxdb(influx: RunningInflux, unique_name: str) -> None:
-    store = InfluxReadingStore(reactor, f"{influx.url}/{unique_name}")
+    store = InfluxReadingStore(reactor, f"{influx.url}/{unique_name}", timeout_seconds=PATIENT_SECONDS)
     await store.open()
     try:
         client = InfluxDBClient(port=influx.port)

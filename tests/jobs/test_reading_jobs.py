@@ -20,7 +20,7 @@ from cenergyd.storage.influxdb.readings import InfluxReadingStore
 from cenergyd.storage.sqlite.readings import SqliteReadingStore
 from tests.jobs.site import HORIZON, LOAD, SOLAR, UTILITY, all_points, context_on, customer_in
 from tests.jobs.tariff.test_tariff import FULL
-from tests.servers import RunningInflux
+from tests.servers import PATIENT_SECONDS, RunningInflux
 
 DAY = 1_780_012_800
 
@@ -30,7 +30,7 @@ async def store(request: Any, tmp_path: Path, influx: RunningInflux, unique_name
     opened: Any = (
         SqliteReadingStore(reactor, tmp_path / "readings.sqlite")
         if request.param == "sqlite"
-        else InfluxReadingStore(reactor, f"{influx.url}/{unique_name}")
+        else InfluxReadingStore(reactor, f"{influx.url}/{unique_name}", timeout_seconds=PATIENT_SECONDS)
     )
     await opened.open()
     yield opened

@@ -24,7 +24,7 @@ from tests.jobs.site import SERIAL, context_on
 from tests.near import near
 from tests.reference import energy as reference
 from tests.reference.sites import Site, random_site
-from tests.servers import RunningInflux
+from tests.servers import PATIENT_SECONDS, RunningInflux
 
 NEAR = 2e-3
 """kWh: the reference adds up seconds, so the second in which power crosses zero differs."""
@@ -36,7 +36,7 @@ async def store(request: Any, tmp_path: Path, influx: RunningInflux, unique_name
     if request.param == "sqlite":
         opened = SqliteReadingStore(reactor, tmp_path / "readings.sqlite")
     elif request.param == "influx":
-        opened = InfluxReadingStore(reactor, f"{influx.url}/{unique_name}")
+        opened = InfluxReadingStore(reactor, f"{influx.url}/{unique_name}", timeout_seconds=PATIENT_SECONDS)
     await opened.open()
     yield opened
     await opened.close()

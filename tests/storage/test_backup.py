@@ -40,7 +40,7 @@ class Uploads(threading.Thread):
 
     def run(self) -> None:
         start = int(time.time()) // 60 * 60 - 50_000 * 60
-        for i in range(1000):
+        for i in range(50_000):
             if self.ended.is_set():
                 return
             (load,), (solar,) = readings(start + 60 * i, 1, 90.0), readings(start + 60 * i, 1, 4.0)

@@ -137,14 +137,14 @@ async def test_signing_in(own_mongo, mechanism, where):
     server.start()
     host = f"127.0.0.1:{server.port}{where}"
     for user in ("", "cen:wr0ng@", "nobody:p%40ss@") if mechanism == "SCRAM-SHA-256" else ():
-        database = MongoDatabase(reactor, f"mongodb://{user}{host}", 10)
+        database = MongoDatabase(reactor, f"mongodb://{user}{host}", 20)
         try:
             error = await unavailable(database.open())
             assert "refuses" in str(error)
             assert "wr0ng" not in str(error)
         finally:
             await database.close()
-    store = MongoCustomerStore(MongoDatabase(reactor, f"mongodb://cen:p%40ss%2Fw%2C%3Dord@{host}", 10))
+    store = MongoCustomerStore(MongoDatabase(reactor, f"mongodb://cen:p%40ss%2Fw%2C%3Dord@{host}", 20))
     try:
         await store.open()
         await store.add(Customer(id="a"))
@@ -171,7 +171,7 @@ async def test_user_names_that_only_look_alike_are_two_users(own_mongo):
         ("\u2168", "\u2163", True), ("\u2168", "IV", True), ("IX", "IX", True), ("IX", "IV", False), ("\u2168", "IX", False),
     ):  # fmt: skip
         url = f"mongodb://{quote_plus(user)}:{quote_plus(password)}@127.0.0.1:{server.port}/shop?authSource=admin"
-        database = MongoDatabase(reactor, url, 10)
+        database = MongoDatabase(reactor, url, 20)
         try:
             if welcome:
                 await database.open()

@@ -18,7 +18,7 @@ from cenergyd.jobs.energy.netload import net_load_series
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.storage.influxdb.connection import Policy
 from cenergyd.storage.influxdb.readings import InfluxReadingStore
-from tests.servers import RunningInflux
+from tests.servers import PATIENT_SECONDS, RunningInflux
 
 PAGE = Path(__file__).parents[3] / "docs" / "operating.md"
 YEAR = datetime.fromtimestamp(time.time(), UTC).year - 1
@@ -51,7 +51,7 @@ def point(when: int) -> FieldPoint:
 async def test_a_year_is_moved_by_the_documented_statements(own_influx: Callable[[], RunningInflux]) -> None:
     server = own_influx()
     client = InfluxDBClient(port=server.port, database="energy")
-    before = InfluxReadingStore(reactor, f"{server.url}/energy")
+    before = InfluxReadingStore(reactor, f"{server.url}/energy", timeout_seconds=PATIENT_SECONDS)
     await before.open()
     try:
         await before.write([SeriesReadings(name, list(map(reading, TIMES))) for name in (*MEASURED, *COMPUTED)])
@@ -61,8 +61,9 @@ async def test_a_year_is_moved_by_the_documented_statements(own_influx: Callable
         await before.close()
 
     after = InfluxReadingStore(
-        reactor, f"{server.url}/energy", policy=Policy("kept", 833), points_policy=Policy("kept_longer", 3683)
-    )
+        reactor, f"{server.url}/energy", policy=Policy("kept", 833), points_policy=Policy("kept_longer", 3683),
+        timeout_seconds=PATIENT_SECONDS,
+    )  # fmt: skip
     await after.open()
     try:
         assert (await after.read(MEASURED, 0, END * 2)) == {name: [] for name in MEASURED}
@@ -94,8 +95,9 @@ async def test_the_documented_policies_are_those_that_the_daemon_makes(own_influ
     by_hand = {policy["name"]: policy for policy in client.get_list_retention_policies("energy")}
     client.drop_database("energy")
     store = InfluxReadingStore(
-        reactor, f"{server.url}/energy", policy=Policy("kept", 833), points_policy=Policy("kept_longer", 3683)
-    )
+        reactor, f"{server.url}/energy", policy=Policy("kept", 833), points_policy=Policy("kept_longer", 3683),
+        timeout_seconds=PATIENT_SECONDS,
+    )  # fmt: skip
     await store.open()
     await store.close()
     made = {policy["name"]: policy for policy in client.get_list_retention_policies("energy")}

@@ -28,4 +28,4 @@ def make_databases(folder: Path, settings: Mapping[str, str] | None = None) -> N
     folder.mkdir(parents=True, exist_ok=True)
     urls = {f"{name}.url": f"sqlite:///{folder}/{name}.sqlite" for name in ("customers", "readings")}
     urls |= {key: value for key, value in (settings or {}).items() if key in urls}
-    forking.run([sys.executable, "-c", _SCRIPT, json.dumps(urls)], check=True, timeout=60)
+    forking.run([sys.executable, "-c", _SCRIPT, json.dumps(urls)], check=True, timeout=120)

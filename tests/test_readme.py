@@ -68,7 +68,7 @@ def upload_a_day(daemon: RunningDaemon) -> None:
     uploaded = daemon.run("simulate", "--url", f"{daemon.url}/consume", *words)
     assert uploaded.returncode == 0, uploaded.stderr
     # Waits until all is derived; with the plugin some of it is not the plain difference, which is what we want to see.
-    daemon.run("simulate", "--check", "r", "--wait", "60")
+    daemon.run("simulate", "--check", "r", "--wait", "100")
 
 
 def test_the_plugin_of_the_readme_installs_and_computes(

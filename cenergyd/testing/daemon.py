@@ -107,7 +107,7 @@ class RunningDaemon:
         pipe = subprocess.PIPE
         with self.popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=self.folder) as process:
             try:
-                out, complaint = process.communicate(stdin, timeout=120)
+                out, complaint = process.communicate(stdin, timeout=300)
             except BaseException:
                 process.kill()
                 raise

@@ -77,7 +77,7 @@ def test_each_command_has_help(tmp_path: Path, in_process: InProcessCommand, com
 def test_the_installed_script_is_the_same(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("cenergyd")
     result = subprocess.run(
-        [script, "--version"], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
+        [script, "--version"], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
     )
     assert result.returncode == 0
     assert "cenergyd" in result.stdout
@@ -277,7 +277,7 @@ def test_migrate_of_the_embedded_store(tmp_path: Path) -> None:
 def test_a_closed_output_pipe_is_no_error(tmp_path: Path) -> None:
     command = f"{shlex.quote(sys.executable)} -m cenergyd check --print-defaults | head -1"
     result = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
+        ["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
     )
     assert result.stdout.startswith("# Settings of cenergyd")
     assert result.stderr == ""
@@ -296,7 +296,7 @@ def test_a_change_of_meters_has_the_stored_readings_derived_anew(tmp_path: Path)
         "    await store.write([SeriesReadings('A1_3', [Reading(1750000000, P=1.0)])]); await store.close()\n"
         "react(lambda reactor: Deferred.fromCoroutine(work(reactor)))\n"
     )
-    forking.run([sys.executable, "-c", write, "var/readings.sqlite"], cwd=tmp_path, check=True, timeout=60)
+    forking.run([sys.executable, "-c", write, "var/readings.sqlite"], cwd=tmp_path, check=True, timeout=120)
     changed = cenergyd(tmp_path, "customers", "set", "A1", "--solar", "3")
     assert changed.returncode == 0, changed.stderr
     with closing(sqlite3.connect(tmp_path / "var" / "customers.sqlite")) as database:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return forking.run(
-        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, timeout=180,
+        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, timeout=300,
         env={**os.environ, **environment},
     )  # fmt: skip
 

@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     make_databases(tmp_path / "var")
     added = cenergyd(tmp_path, "customers", "add", "--no-password", "--serial", "A1", "--facility", "1", "--solar", "2")
     assert added.returncode == 0, added.stderr
-    forking.run([sys.executable, "-c", _WRITE, "var/readings.sqlite"], cwd=tmp_path, check=True, timeout=60)
+    forking.run([sys.executable, "-c", _WRITE, "var/readings.sqlite"], cwd=tmp_path, check=True, timeout=120)
     return tmp_path
 
 

@@ -156,7 +156,7 @@ def test_a_simulated_fleet_with_faults_ends_with_store_equal_to_acknowledged(dae
     )  # fmt: skip
     assert uploaded.returncode == 0, uploaded.stderr
     assert (daemon.folder / "simulator.password").stat().st_mode & 0o077 == 0
-    checked = daemon.run("simulate", "--check", "report.jsonl", "--wait", "60")
+    checked = daemon.run("simulate", "--check", "report.jsonl", "--wait", "100")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert ": 0 lost, 0 different" in checked.stdout
     # The check can fail: it reports a reading that was never acknowledged.
@@ -178,7 +178,7 @@ def test_a_customer_made_elsewhere_is_simulated_by_its_own_settings(daemon: Runn
     words = ("simulate", "--url", f"{daemon.url}/consume", "--customer", serial, "--password-file", "pw")
     done = daemon.run(*words, "--days", "0.1", "--report", "report.jsonl")
     assert done.returncode == 0, done.stderr
-    checked = daemon.run("simulate", "--check", "report.jsonl", "--wait", "60")
+    checked = daemon.run("simulate", "--check", "report.jsonl", "--wait", "100")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     first = json.loads((daemon.folder / "report.jsonl").read_text().splitlines()[0])
     assert (first["site"], first["facility"], first["load"], first["solar"]) == (serial, "", "7", "12")
@@ -215,7 +215,7 @@ def test_the_real_log_is_replayed_once(daemon: RunningDaemon) -> None:
 def test_backfill_derives_deleted_readings_again(daemon: RunningDaemon) -> None:
     target = f"{daemon.url}/consume"
     assert daemon.run("simulate", "--url", target, "--days", "0.1", "--report", "r", "--register").returncode == 0
-    assert daemon.run("simulate", "--check", "r", "--wait", "60").returncode == 0
+    assert daemon.run("simulate", "--check", "r", "--wait", "100").returncode == 0
     daemon.stop()
     import sqlite3
 

@@ -23,7 +23,7 @@ from tests.databases import make_databases
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return forking.run(
         [sys.executable, "-m", "cenergyd", "token", "--state", str(folder), *words],
-        capture_output=True, text=True, timeout=60, check=False, cwd=folder,
+        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ class Operator:
 
     def text(self, method: str, path: str, body: Any = None) -> str:
         """The body of a response, which must be a success."""
-        link = http.client.HTTPConnection("127.0.0.1", self._daemon.port, timeout=60)
+        link = http.client.HTTPConnection("127.0.0.1", self._daemon.port, timeout=120)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json", "If-Match": "*"}
         link.request(method, f"/api/v1/{path}", json.dumps(body) if body is not None else None, headers)
         reply = link.getresponse()

@@ -62,7 +62,7 @@ def stored(
     done = forking.run(
         [sys.executable, "-c", _SCRIPT],
         input=json.dumps([daemon.in_the_ini | patient, list(series), dict(counts or {}), timeout, jobs]),
-        capture_output=True, text=True, timeout=60 + timeout, check=False,
+        capture_output=True, text=True, timeout=120 + timeout, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found, pending = json.loads(done.stdout)

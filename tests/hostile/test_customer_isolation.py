@@ -44,7 +44,7 @@ class Person(NamedTuple):
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, str]:
         """Status and text of a response; of an event stream its beginning."""
-        link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=60)
+        link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=120)
         head = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", "If-Match": "*", **headers}
         target = path if path.startswith("/settings") else f"/api/v1{path}"
         try:
@@ -115,7 +115,7 @@ class SharedDaemon(NamedTuple):
                     yield urlencode({**given, **more, "series": series})
 
     def _page(self, person: Person, name: str) -> str:
-        link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=60)
+        link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=120)
         query = urlencode({"start": START - 3600, "end": START + 7200, "table": 1})
         try:
             link.request("GET", f"{person.path}/{name}?{query}", headers={"Authorization": f"Bearer {person.token}"})

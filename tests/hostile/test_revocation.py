@@ -49,7 +49,7 @@ class Browser:
     def call(
         self, daemon: RunningDaemon, method: str, path: str, body: object = None
     ) -> tuple[int, dict[str, str], bytes]:
-        link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
+        link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
         more = {"Content-Type": "application/json", "X-CSRF-Token": self.csrf, "If-Match": "*"}
         try:
             link.request(method, f"/api/v1{path}", None if body is None else json.dumps(body), {**self.headers, **more})

@@ -20,7 +20,7 @@ from cenergyd.testing.daemon import raw_post
 
 LOGGERS = 4
 MOST_SECONDS = 400.0
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 
 def body_of(serial: str, password: str, meter: str, start: int) -> tuple[str, bytes]:

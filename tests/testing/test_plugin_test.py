@@ -161,7 +161,7 @@ def test_io_is_waited_for(tmp_path: Path) -> None:
     (tmp_path / "test_io.py").write_text(WITH_IO)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
-        env={**os.environ, **PYTEST_ALONE}, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, **PYTEST_ALONE}, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -171,7 +171,7 @@ def test_all_of_it_works_on_both_pairs_of_stores(pair: str, tmp_path: Path, requ
     urls = store_urls(pair, request)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:twisted", "-p", "no:cacheprovider", __file__, "-k", "not (on_both_pairs or io_is_waited or within_pytest_twisted)"],
-        cwd=Path(__file__).parents[2], env={**os.environ, **urls}, capture_output=True, text=True, timeout=120, check=False,
+        cwd=Path(__file__).parents[2], env={**os.environ, **urls}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     )
     daemon.start()
     add_customer(daemon, SERIAL, load="1", solar="2")
-    yield Server(f"{daemon.url}/consume", SERIAL, PASSWORD)
+    yield Server(f"{daemon.url}/consume", SERIAL, PASSWORD, timeout=120)
     assert daemon.stop() == 0
 
 

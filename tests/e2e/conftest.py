@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.daemon_process import RunningDaemon
-from tests.servers import RunningInflux, RunningMongo
+from tests.servers import PATIENT, RunningInflux, RunningMongo
 
 
 @pytest.fixture(params=["embedded", "production"])
 def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningDaemon]:
     """A daemon that is ready: on SQLite, and on InfluxDB with MongoDB's protocol."""
     # What a killed daemon had claimed is free after so long.
-    settings = {
+    settings = PATIENT | {
         "cenergyd.derivation.service.CLAIM_SECONDS": "5",
         "derivation.plugin_timeout_seconds": "2",
         # Often enough that a claim outlasts a pass: only then uploads are claimed as they are marked.

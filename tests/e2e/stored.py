@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from cenergyd.readings.model import Reading
 from tests import forking
 from tests.daemon_process import RunningDaemon
+from tests.servers import PATIENT
 
 _SCRIPT = """
 import json, sys, time
@@ -58,10 +59,9 @@ def stored(
     them either.
     """
     # The daemon may be one that gives up on a store soon; here it is waited for.
-    patient = dict.fromkeys(("customers.timeout_seconds", "readings.timeout_seconds"), "60")
     done = forking.run(
         [sys.executable, "-c", _SCRIPT],
-        input=json.dumps([daemon.in_the_ini | patient, list(series), dict(counts or {}), timeout, jobs]),
+        input=json.dumps([daemon.in_the_ini | PATIENT, list(series), dict(counts or {}), timeout, jobs]),
         capture_output=True, text=True, timeout=120 + timeout, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

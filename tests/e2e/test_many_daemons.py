@@ -14,7 +14,7 @@ from cenergyd.readings.model import Reading
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
 from tests.e2e.stored import derived
-from tests.servers import RunningInflux, RunningMongo
+from tests.servers import PATIENT, RunningInflux, RunningMongo
 
 SITES = 6
 FILES = 6
@@ -27,7 +27,7 @@ PACE = 0.45
 def daemons(
     tmp_path: Path, influx: RunningInflux, mongo: RunningMongo, unique_name: str
 ) -> Iterator[list[RunningDaemon]]:
-    settings = {
+    settings = PATIENT | {
         "customers.url": f"{mongo.url}/{unique_name}",
         "readings.url": f"{influx.url}/{unique_name}",
         "cenergyd.derivation.service.CLAIM_SECONDS": "5",

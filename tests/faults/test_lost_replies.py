@@ -20,7 +20,7 @@ from tests.faults.conftest import ProxiedDaemon
 from tests.faults.proxy import Proxy
 from tests.faults.test_full_stores import settled
 from tests.faults.test_store_faults import all_there, files, refused_cleanly, send, taken
-from tests.servers import RunningInflux
+from tests.servers import PATIENT_SECONDS, RunningInflux
 
 
 class LostReply(NamedTuple):
@@ -84,7 +84,9 @@ async def test_half_an_answer_of_influxdb(influx: RunningInflux, unique_name: st
     start = int(time.time()) // 60 * 60
     given = readings(start, 20, 5.0)
     proxy = Proxy(influx.port)
-    store = InfluxReadingStore(reactor, f"influxdb://127.0.0.1:{proxy.port}/{unique_name}", timeout_seconds=5)
+    store = InfluxReadingStore(
+        reactor, f"influxdb://127.0.0.1:{proxy.port}/{unique_name}", timeout_seconds=PATIENT_SECONDS
+    )
     try:
         await store.open()
         await store.write([SeriesReadings("A_1", given)])

@@ -10,7 +10,7 @@ import pytest
 
 from tests.daemon_process import RunningDaemon
 from tests.e2e.operator import Operator
-from tests.servers import RunningInflux, RunningMongo
+from tests.servers import PATIENT, RunningInflux, RunningMongo
 
 
 class OperatedDaemon:
@@ -28,12 +28,12 @@ class OperatedDaemon:
 @pytest.fixture(scope="module", params=["embedded", "production"])
 def operated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatedDaemon]:
     """On SQLite, and on InfluxDB with MongoDB's protocol."""
-    settings: dict[str, str] = {}
+    settings = dict(PATIENT)
     if request.param == "production":
         influx: RunningInflux = request.getfixturevalue("influx")
         mongo: RunningMongo = request.getfixturevalue("mongo")
         name = f"t{uuid4().hex[:16]}"
-        settings = {"customers.url": f"{mongo.url}/{name}", "readings.url": f"{influx.url}/{name}"}
+        settings |= {"customers.url": f"{mongo.url}/{name}", "readings.url": f"{influx.url}/{name}"}
     daemon = RunningDaemon(tmp_path_factory.mktemp("field"), settings)
     daemon.start()
     yield OperatedDaemon(daemon)

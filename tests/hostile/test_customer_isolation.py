@@ -21,6 +21,7 @@ from cenergyd.readings.model import Reading
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD, acknowledged, raw_post, upload
 from tests.e2e.stored import derived, stored
+from tests.servers import PATIENT
 
 OWNERS, OWN, SOLD, UNKNOWN = "001EC6710001", "001EC6710002", "001EC6710003", "001EC671FFFF"
 LOAD, SOLAR = 731.625, 218.5
@@ -157,7 +158,7 @@ def add(daemon: RunningDaemon, operator: str, name: str, serial: str, password: 
 @pytest.fixture(scope="module", params=["embedded", "production"])
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedDaemon]:
     folder = tmp_path_factory.mktemp("theft")
-    settings = {"credentials.max_failures": "1000", "credentials.max_failures_per_address": "1000"}
+    settings = PATIENT | {"credentials.max_failures": "1000", "credentials.max_failures_per_address": "1000"}
     settings["cenergyd.ingest.logger_proof._WRONG"] = "10000"
     if request.param == "production":
         name = f"theft_{folder.name}".replace("-", "_")

@@ -15,6 +15,7 @@ from cenergyd.acquisuite.layouts import VERIS
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload
 from tests.hostile.wire import exchange, log_request, status_of
+from tests.servers import PATIENT
 
 SERIAL, OTHER = "001EC6720001", "001EC6720002"
 GUESSER = "127.0.0.7"
@@ -113,8 +114,8 @@ class TwoDaemons(NamedTuple):
 def pair_of(request: pytest.FixtureRequest, name: str) -> dict[str, str]:
     """The settings for a pair of stores."""
     if request.param == "embedded":
-        return {}
-    return {
+        return PATIENT
+    return PATIENT | {
         "customers.url": f"{request.getfixturevalue('mongo').url}/{name}",
         "readings.url": f"{request.getfixturevalue('influx').url}/{name}",
     }
@@ -127,7 +128,7 @@ def daemons(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     first = RunningDaemon(folder, pair_of(request, folder.name.replace("-", "_")))
     second = RunningDaemon(
         folder / "second",
-        {name: first.settings[name] for name in ("customers.url", "readings.url")},
+        PATIENT | {name: first.settings[name] for name in ("customers.url", "readings.url")},
     )
     first.start()
     try:

@@ -41,6 +41,7 @@ from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.root import Root
 from cenergyd.web.server.site import BoundedSite
 from cenergyd.web.views.context import PAGE_SIZE, Context
+from tests.servers import PATIENT_SECONDS
 
 # The API has the same types in every test, and making their schemas takes longer than many of the tests.
 openapi.schemas_of = lru_cache(openapi.schemas_of)
@@ -154,7 +155,7 @@ class WebSide:
         page_size: int = PAGE_SIZE,
     ) -> None:
         database = folder / "customers.sqlite"
-        mongo = MongoDatabase(reactor, mongo_url, 10) if mongo_url else None
+        mongo = MongoDatabase(reactor, mongo_url, PATIENT_SECONDS) if mongo_url else None
         self.customers: Any = MongoCustomerStore(mongo) if mongo else SqliteCustomerStore(reactor, database)
         self.documents: Any = MongoDocumentStore(mongo) if mongo else SqliteDocumentStore(reactor, database)
         measured = SqliteReadingStore(reactor, folder / "readings.sqlite")

@@ -81,8 +81,9 @@ class HourEnergy:
         :param registers: whether to include the counts of the meters' registers.
         """
         rows = rows_near(rows, hours, self._longest)
+        # The hours of many sites may come at once.
+        await self._pause()
         pause = no_pause if sum(map(len, rows.values())) <= STEP_ITEMS else self._pause
-        await pause()
         lines = await self.lines.lines(rows, hours, pause)
         found: dict[str, list[FieldPoint]] = {name: [] for name in series_between(self._customer, *hours)}
         for role in ROLES:

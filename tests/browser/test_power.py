@@ -283,3 +283,25 @@ def test_an_axis_has_the_digits_that_its_ticks_need(
         import(chart).then((module) => done(module.tickTexts(null, ticks)));
     """
     assert browser.execute_async_script(script, ticks) == texts
+
+
+def test_a_late_answer_does_not_replace_what_came_after_it(browser: webdriver.Chrome, power: str) -> None:
+    script = """
+        const [done] = arguments;
+        const lib = new URL("./lib.js", document.querySelector("script[src*='power']").src);
+        import(lib).then(async ({ refresh }) => {
+          const region = (text) => `<div data-live="probe">${text}</div>`;
+          document.body.insertAdjacentHTML("beforeend", region("at first"));
+          const fetch = window.fetch;
+          const answers = [];
+          window.fetch = () => new Promise((resolve) => answers.push(resolve));
+          const asked = [refresh("/"), refresh("/")];
+          window.fetch = fetch;
+          answers[1](new Response(region("later")));
+          await asked[1];
+          answers[0](new Response(region("earlier")));
+          await asked[0];
+          done(document.querySelector("[data-live=probe]").textContent);
+        });
+    """
+    assert browser.execute_async_script(script) == "later"

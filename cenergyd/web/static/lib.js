@@ -58,15 +58,21 @@ export function updateAges(root = document) {
   }
 }
 
+let asked = 0;
+let shown = 0;
+
 /**
- * Fetch the page again and replace its data-live regions, except one that has the focus.
+ * Fetch the page again and replace its data-live regions, except one that has the focus; an answer that a later one has overtaken is left out.
  * Returns false if the session has ended.
  */
 export async function refresh(url, names = null) {
+  const mine = ++asked;
   const answer = await fetch(url, { headers: { Accept: "text/html" }, credentials: "same-origin" });
   if (answer.redirected && new URL(answer.url).pathname === "/sign-in") return false;
   if (!answer.ok) return true;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (mine < shown) return true;
+  shown = mine;
   for (const fresh of page.querySelectorAll("[data-live]")) {
     if (names !== null && !names.includes(fresh.dataset.live)) continue;
     const old = document.querySelector(`[data-live="${CSS.escape(fresh.dataset.live)}"]`);

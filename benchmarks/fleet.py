@@ -14,8 +14,7 @@ customers and rolls up by InfluxQL, in its favour once a quarter and not each mi
         [--old CHECKOUT] [--no-peer] [--count] [--customers N] [--burst] [--backlog DAYS] [--limit SECONDS] [--set KEY=VALUE]
 
 The quarter that begins an hour closes the one before, whose results are then written: it costs more than the others. So whole hours are
-measured, four quarters or a multiple, and the table has both kinds. Before and after each turn, while nothing runs, a fixed piece of work is timed:
-a shared machine may be half as fast some minutes later, and the ratio is printed as well for CPU time in units of that work. Two before them are not counted: the daemons learn how often the
+measured, four quarters or a multiple, and the table has both kinds. Two before them are not counted: the daemons learn how often the
 loggers upload, and the first results of an hour make new series in InfluxDB. The peer needs ``pip install flask gunicorn``. ``--old`` is another checkout of cenergyd with its own .venv,
 measured beside this one. ``--count`` counts MongoDB's documents by a proxy. ``--burst`` sends all sites at once
 instead and, while they are derived, some further uploads, whose times are what is then printed. ``--customers`` is how many are in the
@@ -30,7 +29,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,7 +40,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.device import METERS, REFUSED, ROWS, percentile, send_at_once, send_evenly, session
 from benchmarks.fleet_backlog import run_backlog
 from benchmarks.fleet_sides import DETAIL, PROBES, Side, cenergyd, check_limit, exchange, peer
-from benchmarks.machine_speed import work_seconds
 from benchmarks.mongo_counter import purpose_of
 from benchmarks.processes import PROJECT
 
@@ -168,7 +166,7 @@ def run_quarter(
     if side.clock is not None:
         side.clock.set(since + QUARTER + AFTER_QUARTER)
         time.sleep(STEP_SECONDS)
-    work, cpu, counts, refused = work_seconds(), side.cpu(), side.counts(), REFUSED.total()
+    cpu, counts, refused = side.cpu(), side.counts(), REFUSED.total()
     if arguments.burst:
         asyncio.run(send_at_once(side.port, sessions))
         took = asyncio.run(send_evenly(side.port, probes, arguments.seconds))
@@ -180,7 +178,6 @@ def run_quarter(
         wait_until_done(side, arguments)
     side.used.append({name: used - cpu[name] for name, used in side.cpu().items()})
     side.asked.append(side.counts() - counts)
-    side.work.append((work + work_seconds()) / 2)
     side.refused += REFUSED.total() - refused
     side.took[:] = took if len(side.used) <= NOT_COUNTED + 1 else [*side.took, *took]
 
@@ -216,11 +213,8 @@ def tell_quarter(side: Side, quarter: int, since: int, arguments: argparse.Names
     per_site = {name: 1000 * used / arguments.sites for name, used in side.used[-1].items()}
     text = ", ".join(f"{name} {used:.2f}" for name, used in per_site.items())
     closing = " (closes an hour)" if since % HOUR == 0 else ""
-    total, work = sum(per_site.values()), 1000 * side.work[-1]
-    print(
-        f"{side.name:9} quarter {quarter}: ms of CPU a site: {text}; in all {total:.2f}{closing}; fixed work {work:.0f} ms",
-        flush=True,
-    )
+    total = sum(per_site.values())
+    print(f"{side.name:9} quarter {quarter}: ms of CPU a site: {text}; in all {total:.2f}{closing}", flush=True)
 
 
 def table(sides: Sequence[Side], closing: Sequence[bool], arguments: argparse.Namespace) -> None:
@@ -269,32 +263,18 @@ def table(sides: Sequence[Side], closing: Sequence[bool], arguments: argparse.Na
             "          an upload took {:.0f} ms (median), {:.0f} ms (99 %), {:.0f} ms (longest)".format(*times), end=""
         )
         print(f"; {side.refused} were answered 503 and sent again" if side.refused else "")
-    tell_ratios(costs, ours, {side.name: per_work(side) for side in sides}, arguments)
-
-
-def per_work(side: Side) -> float:
-    """CPU time of the measured quarters, without MongoDB's protocol, in pieces of the fixed work: what a machine of even speed would show."""
-    return fmean(
-        sum(value for name, value in used.items() if name != "MongoDB's protocol") / work
-        for used, work in zip(side.used[NOT_COUNTED:], side.work[NOT_COUNTED:], strict=True)
-    )
-
-
-def tell_ratios(
-    costs: Mapping[str, float], ours: Mapping[str, float], even: Mapping[str, float], arguments: argparse.Namespace
-) -> None:
-    """The ratios between sides: of all CPU time, without MongoDB's protocol, and the latter as if the machine's speed had been even."""
-
-    def ratios(over: str, under: str) -> str:
-        found = [each[over] / each[under] for each in (costs, ours, even)]
-        return "{:.2f} in all, {:.2f} without MongoDB's protocol, {:.2f} at an even speed of the machine".format(*found)
-
     first, *others = (side_name("cenergyd", number, arguments) for number in arguments.daemons)
     for name in others:
-        print(f"ratio of {name} to {first}: {ratios(name, first)}")
+        print(
+            f"ratio of {name} to {first}: {costs[name] / costs[first]:.2f} in all, "
+            f"{ours[name] / ours[first]:.2f} without MongoDB's protocol"
+        )
     for name in ("peer", "old"):
         if name in costs and "cenergyd" in costs:
-            print(f"ratio to {name}: {ratios(name, 'cenergyd')}")
+            print(
+                f"ratio to {name}: {costs[name] / costs['cenergyd']:.2f} in all, "
+                f"{ours[name] / ours['cenergyd']:.2f} without MongoDB's protocol"
+            )
 
 
 if __name__ == "__main__":

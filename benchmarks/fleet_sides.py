@@ -58,8 +58,6 @@ class Side:
     """The daemons' clock, if it is not the machine's."""
     used: list[dict[str, float]] = attrs.field(factory=list)
     """CPU seconds of each measured quarter."""
-    work: list[float] = attrs.field(factory=list)
-    """CPU seconds of a fixed piece of work around each measured quarter (:mod:`benchmarks.machine_speed`)."""
     asked: list[Counter[str]] = attrs.field(factory=list)
     took: list[float] = attrs.field(factory=list)
     """Seconds that uploads took."""

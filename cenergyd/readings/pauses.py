@@ -25,9 +25,9 @@ def usual_intervals(times: Sequence[int], longest: int) -> list[int | None]:
     It is the longer of the usual interval before and the one after. On either side that is the shorter of the two nearest pauses; a
     single pause is used only if the other side has none. A pause longer than ``longest`` ends a side.
     """
+    if is_even(times, longest):
+        return [times[1] - times[0]] * (len(times) - 1)
     pauses = [later - earlier for earlier, later in pairwise(times)]
-    if _are_equal(pauses, longest):
-        return [pauses[0]] * len(pauses)
     found: list[int | None] = []
     for pause, run in groupby(pauses):
         first, end = len(found), len(found) + len(list(run))
@@ -43,14 +43,12 @@ def usual_intervals(times: Sequence[int], longest: int) -> list[int | None]:
 
 def is_even(times: Sequence[int], longest: int) -> bool:
     """Whether all pauses between some times (ascending) are the same, so that none is longer than the usual interval; False for fewer than two pauses."""
-    if len(times) < 3 or not 0 < times[1] - times[0] <= longest:
+    if len(times) < 3 or not 0 < (pause := times[1] - times[0]) <= longest:
         return False
-    return list(times) == list(range(times[0], times[-1] + 1, times[1] - times[0]))
-
-
-def _are_equal(pauses: Sequence[int], longest: int) -> bool:
-    """Whether all pauses are the same, and so the usual interval of each other."""
-    return len(pauses) > 1 and pauses[0] <= longest and pauses.count(pauses[0]) == len(pauses)
+    # The comparison of the ends keeps the range as short as the times.
+    return times[-1] - times[0] == pause * (len(times) - 1) and list(times) == list(
+        range(times[0], times[-1] + 1, pause)
+    )
 
 
 def _usual_at(pauses: Sequence[int], index: int, longest: int) -> int | None:

@@ -7,7 +7,7 @@ from itertools import accumulate, chain, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.readings.pauses import NEIGHBOURS, usual_intervals, valid_seconds
+from cenergyd.readings.pauses import NEIGHBOURS, is_even, usual_intervals, valid_seconds
 
 LONGEST = 5400
 RUNS = st.lists(
@@ -50,3 +50,14 @@ def test_a_reading_stands_for_no_longer_than_is_usual_on_a_side(runs: list[tuple
         near = [usual[each] or 0 for each in (before, after) if pauses[each] <= LONGEST]
         expected.append(min(max(near, default=0), pauses[after]))
     assert valid_seconds(times, LONGEST) == expected
+
+
+def test_a_short_pause_before_a_long_one_costs_no_memory() -> None:
+    assert not is_even([0, 1, 1 << 50], 5400)
+    assert usual_intervals([0, 1, 1 << 50], 5400) == [None, 1]
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=6), st.sampled_from([1, 2, 5400]))
+def test_even_times_have_equal_pauses(pauses: list[int], longest: int) -> None:
+    times = list(accumulate(pauses, initial=7))
+    assert is_even(times, longest) == (len(pauses) > 1 and len(set(pauses)) == 1 and pauses[0] <= longest)

@@ -23,13 +23,14 @@ from cenergyd.jobs.energy.energy import KindEnergy, energy
 from cenergyd.jobs.energy.even_rows import rows_near
 from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.registers import Counted, Step, counted
-from cenergyd.jobs.energy.role_power import AROUND_SECONDS, SEGMENTS_AROUND, Pause, RolePowerReader, no_pause
+from cenergyd.jobs.energy.role_power import AROUND_SECONDS, SEGMENTS_AROUND, RolePowerReader
 from cenergyd.jobs.neighbour_readings import ReadRows
 from cenergyd.jobs.tariff.model import LabelledRange, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_of
 from cenergyd.jobs.windows import windows
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.yielding import Cooperate, without_yielding
 
 PAUSE_HOURS = 24
 """Hours processed between two yields to the reactor."""
@@ -52,7 +53,7 @@ class HourEnergy:
     """
 
     def __init__(
-        self, customer: Customer, readings: ReadingStore, longest: int, now: int, pause: Pause = no_pause
+        self, customer: Customer, readings: ReadingStore, longest: int, now: int, pause: Cooperate = without_yielding
     ) -> None:
         self._customer = customer
         self._readings = readings
@@ -83,7 +84,7 @@ class HourEnergy:
         rows = rows_near(rows, hours, self._longest)
         # The hours of many sites may come at once.
         await self._pause()
-        pause = no_pause if sum(map(len, rows.values())) <= STEP_ITEMS else self._pause
+        pause = without_yielding if sum(map(len, rows.values())) <= STEP_ITEMS else self._pause
         lines = await self.lines.lines(rows, hours, pause)
         found: dict[str, list[FieldPoint]] = {name: [] for name in series_between(self._customer, *hours)}
         for role in ROLES:

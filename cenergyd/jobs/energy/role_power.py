@@ -7,7 +7,7 @@ follows from theirs by the site equation, even if one of them is bridged.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from cenergyd.customers.measured_meters import MeterSegment
@@ -43,6 +43,7 @@ from cenergyd.readings.corrected import scaled_ranges
 from cenergyd.readings.model import Reading
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.yielding import Cooperate, without_yielding
 
 DAY = 86400
 SEGMENTS_AROUND = 2 * (MAX_BRIDGE_SECONDS + DAY)
@@ -62,12 +63,6 @@ SUMMANDS: Mapping[Role, tuple[Role, Role, float]] = {
 
 
 PairT = TypeVar("PairT", Gap, Pair)
-Pause = Callable[[], Awaitable[None]]
-"""Lets the reactor run."""
-
-
-async def no_pause() -> None:
-    """Do not pause; for callers with little work."""
 
 
 class RolePowerReader:
@@ -99,7 +94,7 @@ class RolePowerReader:
         return await self.neighbours.completed(rows, read, window)
 
     async def lines(
-        self, rows: Mapping[str, Sequence[Reading]], window: TimeRange, pause: Pause = no_pause
+        self, rows: Mapping[str, Sequence[Reading]], window: TimeRange, pause: Cooperate = without_yielding
     ) -> dict[Role, list[Line]]:
         """The lines of each role that reach into a window, ascending. No line crosses a change of meter, CT or role.
 

@@ -24,6 +24,7 @@ from tests import forking
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.jobs.messages.receiver import Receiver
 from tests.plugins.installing import PAIRS, PYTEST_ALONE, store_urls
+from tests.servers import PATIENT
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 SERIAL = "001EC6001433"
@@ -51,17 +52,14 @@ async def work(stores):
     print(json.dumps([[p.fields["peak_kw"] for p in points], [r.P for r in readings]]))
 """
 RUN = """
-import sys
+import json, sys
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import open_stores
 async def main():
-    urls = {"customers.url": sys.argv[1], "readings.url": sys.argv[2]}
-    patient = {"customers.timeout_seconds": "100", "readings.timeout_seconds": "100"}
-    settings = load_settings(Settings, None, urls | patient)
-    stores = await open_stores(settings, reactor)
+    stores = await open_stores(load_settings(Settings, None, json.loads(sys.argv[1])), reactor)
     try:
         await work(stores)
     finally:
@@ -131,9 +129,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def inside(daemon: RunningDaemon, work: str) -> str:
-    urls = [daemon.settings[f"{store}.url"] for store in ("customers", "readings")]
+    settings = PATIENT | {name: daemon.settings[name] for name in ("customers.url", "readings.url")}
     done = forking.run(
-        [sys.executable, "-c", work + RUN, *urls], check=False, capture_output=True, text=True, timeout=180
+        [sys.executable, "-c", work + RUN, json.dumps(settings)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=180,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -39,8 +39,8 @@ FEW_READINGS = 3
 """Number of missing readings from which a meter is reported."""
 LEAST_LACK = 900
 """Seconds without readings before which a meter is not reported."""
-SENDING_SHARE = 10
-"""After an outage a logger has sent its stored logs, of all meters, within this part (a tenth) of the outage's length."""
+SENDING_SPEED = 10
+"""After an outage a logger sends the stored logs of all meters at least so many times as fast as it recorded them."""
 COMPUTING_TIME = 900
 """Seconds after an upload within which the missing meter is computed, unless there is a backlog."""
 _NO_READINGS = ("meter_error", "meter_stopped", "meter_not_understood", "not_computed")
@@ -153,7 +153,7 @@ def _may_still_send(meter: MeterStatus, logger: LoggerFacts, uploaded: int, now:
 
 
 def _sent_after(outage: Outage) -> int:
-    return outage.end + max(SETTLING, (outage.end - outage.start) // SENDING_SHARE)
+    return outage.end + max(SETTLING, (outage.end - outage.start) // SENDING_SPEED)
 
 
 def _seen(facts: SiteFacts) -> list[MeterStatus]:

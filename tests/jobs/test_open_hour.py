@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +14,7 @@ import pytest
 from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.energy.job import update_energy
-from cenergyd.jobs.energy.netload import net_load_series, update_net_load
+from cenergyd.jobs.energy.netload import NetLoadReader, net_load_series, update_net_load
 from cenergyd.jobs.energy.read import EnergyReader
 from cenergyd.jobs.open_hour import measured_segments, newest_reading, stays_open, without
 from cenergyd.jobs.rollups.job import roll_up
@@ -159,6 +161,26 @@ def test_a_clock_that_is_far_ahead_hides_no_hour() -> None:
         return [p.time async for _, points in reader.points("utility", 0, 2 * HOUR) for p in points]
 
     assert run(starts()) == [0, 3600]
+
+
+@pytest.mark.parametrize("reader_of", [EnergyReader, NetLoadReader])
+def test_a_reader_is_freed_without_the_garbage_collector(reader_of: Any) -> None:
+    """One is used for every site: if its objects were left to the collector, that would stop the reactor for some 100 ms."""
+    store = all_meters(90)
+    reader = reader_of(customer_in("UTC"), store, 90 * 60)
+    role = ("utility",) if reader_of is EnergyReader else ()
+
+    async def count(pieces: Any) -> int:
+        return sum([len(piece) async for piece in pieces])
+
+    assert run(count(reader.points(*role, 0, 2 * HOUR, 2 * HOUR))) > 0
+    known = weakref.ref(reader)
+    gc.disable()
+    try:
+        del reader
+        assert known() is None
+    finally:
+        gc.enable()
 
 
 def test_the_newest_reading_is_one_of_the_customers() -> None:

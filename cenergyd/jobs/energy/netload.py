@@ -103,11 +103,11 @@ class NetLoadReader:
 
     def __init__(self, customer: Customer, readings: ReadingStore, now: int) -> None:
         self._customer = customer
-        self._readings = readings
-        self._zone = zone_of(customer.time_zone)
-        self._neighbours = _neighbours(readings, now)
+        zone = zone_of(customer.time_zone)
+        # What computes the hours does not know this reader, so that it is freed without the garbage collector.
+        compute = partial(_hour, customer, readings, _neighbours(readings, now), zone)
         newest = partial(newest_reading, partial(role_segments, customer, "utility"), readings)
-        self._reader = HoursReader(readings, self._zone, now, newest, self._compute)
+        self._reader = HoursReader(readings, zone, now, newest, compute)
 
     async def points(self, start: int, end: int, slice_seconds: int) -> AsyncIterator[list[FieldPoint]]:
         """The quarter hours that begin in a range, ascending, a bounded number at a time."""
@@ -116,15 +116,19 @@ class NetLoadReader:
                 until = min(span.end, since + slice_seconds)
                 yield await self._reader.points(net_load_series(span.serial), since, until)
 
-    async def _compute(self, hour: TimeRange) -> dict[str, list[FieldPoint]]:
-        names = _names(self._customer, hour)
-        read = TimeRange(hour.start - AROUND_SECONDS, hour.end + AROUND_SECONDS)
-        rows = await self._readings.read(names, *read) if names else {}
-        rows = await self._neighbours.completed(rows, read, hour)
-        found: dict[str, list[FieldPoint]] = {}
-        for series, _, _, points in _by_logger(self._customer, hour, _points(self._customer, hour, rows, self._zone)):
-            found.setdefault(series, []).extend(points)
-        return found
+
+async def _hour(
+    customer: Customer, readings: ReadingStore, neighbours: NeighbourReader, zone: ZoneInfo, hour: TimeRange
+) -> dict[str, list[FieldPoint]]:
+    """The quarter hours of an hour, by series."""
+    names = _names(customer, hour)
+    read = TimeRange(hour.start - AROUND_SECONDS, hour.end + AROUND_SECONDS)
+    rows = await readings.read(names, *read) if names else {}
+    rows = await neighbours.completed(rows, read, hour)
+    found: dict[str, list[FieldPoint]] = {}
+    for series, _, _, points in _by_logger(customer, hour, _points(customer, hour, rows, zone)):
+        found.setdefault(series, []).extend(points)
+    return found
 
 
 def _neighbours(readings: ReadingStore, now: int) -> NeighbourReader:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -16,7 +17,7 @@ from cenergyd.customers.measured_meters import MeterSegment, meter_segments
 from cenergyd.customers.meter_history import RoleSegment, role_segments, uses_sums
 from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.customers.ownership import FOREVER
-from cenergyd.jobs.backlog_walk import READ_AROUND, series_between
+from cenergyd.jobs.backlog_walk import READ_AROUND
 from cenergyd.jobs.neighbour_readings import NEARBY
 from cenergyd.jobs.windows import window_at
 from cenergyd.readings.model import FieldPoint, Reading
@@ -125,15 +126,29 @@ async def stays_open(
 
     This is so if every series with a role has readings in the same hour before the range, enough to determine the pauses between
     others, and no reading is later than that hour. (The hour that was open before was written when the first of those readings came.)
+
+    The jobs of a range ask the same: the store that they share (:mod:`cenergyd.jobs.shared_reads`) keeps the answer.
     """
     hour = window_at(time_range.start, "1h", zone)
     is_early = time_range.start - hour.start < NEARBY * SHORTEST_INTERVAL
     if is_early or time_range.end > hour.end or now > hour.end + READ_AROUND:
         return False
-    meters = (each.series for each in measured_segments(customer, hour.start, time_range.end))
-    names = sorted({*series_between(customer, hour.start, time_range.end), *meters})
-    found = await readings.read(names, hour.start, max(hour.end, now) + READ_AROUND) if names else {}
-    return all(bisect_left(rows, (time_range.start,)) >= NEARBY and rows[-1].time < hour.end for rows in found.values())
+    known = cast(dict[TimeRange, bool], getattr(readings, "stay_open", {}))
+    if time_range not in known:
+        names = sorted(_series_of_hour(customer, hour.start, time_range.end))
+        found = await readings.read(names, hour.start, max(hour.end, now) + READ_AROUND) if names else {}
+        known[time_range] = all(
+            bisect_left(rows, (time_range.start,)) >= NEARBY and rows[-1].time < hour.end for rows in found.values()
+        )
+    return known[time_range]
+
+
+def _series_of_hour(customer: Customer, start: int, end: int) -> set[str]:
+    """The series with a role, and those of the meters of sums."""
+    found = {each.series for role in ROLES for each in role_segments(customer, role, start, end)}
+    if uses_sums(customer):
+        found |= {each.series for each in meter_segments(customer, start, end) if each.in_sum}
+    return found
 
 
 class HoursReader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cenergyd.customers.model import TimeRange
 from cenergyd.readings.batching import LONG_SECONDS
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore
@@ -25,6 +26,8 @@ class SharedReads:
         self._range = (0, 0)
         self._found: dict[str, list[Reading]] = {}
         self._edges: dict[tuple[str, str, int | None], Reading | None] = {}
+        self.stay_open: dict[TimeRange, bool] = {}
+        """Ranges of the customer for which :func:`~cenergyd.jobs.open_hour.stays_open` was determined."""
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
@@ -86,3 +89,4 @@ class SharedReads:
     def _forget(self) -> None:
         self._range, self._found = (0, 0), {}
         self._edges = {}
+        self.stay_open.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -18,8 +18,10 @@ from cenergyd.jobs.energy.netload import NetLoadReader, net_load_series, update_
 from cenergyd.jobs.energy.read import EnergyReader
 from cenergyd.jobs.open_hour import measured_segments, newest_reading, stays_open, without
 from cenergyd.jobs.rollups.job import roll_up
+from cenergyd.jobs.shared_reads import SharedReads
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from cenergyd.readings.store import ReadingStore
 from tests.jobs.site import (
     HORIZON,
     LOAD,
@@ -237,3 +239,19 @@ def test_the_parts_of_a_range_without_the_open_hour() -> None:
     assert without(TimeRange(0, 3), TimeRange(2, 3)) == [TimeRange(0, 2)]
     assert without(TimeRange(0, 3), TimeRange(0, 3)) == []
     assert without(TimeRange(0, 3), TimeRange(7, 8)) == [TimeRange(0, 3)]
+
+
+def test_the_jobs_of_a_range_decide_alike_whatever_arrives_meanwhile() -> None:
+    store = all_meters(90)
+    shared = SharedReads(store)
+
+    def stays() -> bool:
+        return run(
+            stays_open(customer_in("UTC"), TimeRange(75 * 60, 90 * 60), cast(ReadingStore, shared), 90 * 60, UTC)
+        )
+
+    assert stays()
+    run(store.write([SeriesReadings(series, minutes(90, 121)) for series in (UTILITY, LOAD, SOLAR)]))
+    assert stays(), "the new readings have marked a range of their own"
+    run(shared.write([SeriesReadings(f"{SERIAL}_own", minutes(0, 1))]))
+    assert not stays(), "after a job's own write everything is read again"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from math import isfinite
+from math import copysign, isfinite
+from typing import TypeGuard
 
 from cenergyd.errors import StoreRejected
 from cenergyd.readings.model import FieldPoint, Reading, is_series_name
@@ -47,18 +48,36 @@ def storable(readings: Iterable[Reading]) -> list[Reading]:
     kept: list[Reading] = []
     for reading in readings:
         time, p, pf, v, q, _, net, imported, exported = reading
-        # A fast path for nearly all readings: those with all channels, and all registers or none.
-        if p and pf and v and q and isfinite(p + pf + v + q) and -LATEST <= time < LATEST:
+        # A fast path for nearly all readings: those with all channels, and all registers or none. Zeros are frequent: the power of solar
+        # at night, the register of export of a load.
+        if (
+            (p or _is_zero(p))
+            and (pf or _is_zero(pf))
+            and (v or _is_zero(v))
+            and (q or _is_zero(q))
+            and isfinite(p + pf + v + q)
+            and -LATEST <= time < LATEST
+        ):
             if net is None and imported is None and exported is None:
                 kept.append(reading)
                 continue
-            if net and imported and exported and isfinite(net + imported + exported):
+            if (
+                (net or _is_zero(net))
+                and (imported or _is_zero(imported))
+                and (exported or _is_zero(exported))
+                and isfinite(net + imported + exported)
+            ):
                 kept.append(reading)
                 continue
         checked = _checked(reading)
         if checked is not None:
             kept.append(checked)
     return kept
+
+
+def _is_zero(value: float | None) -> TypeGuard[float]:
+    """Whether a value that is 0 or missing is 0 and not -0.0."""
+    return value is not None and copysign(1.0, value) > 0
 
 
 def _checked(reading: Reading) -> Reading | None:

@@ -114,6 +114,10 @@ class RecentReadings:
     def __getattr__(self, name: str) -> object:
         return getattr(self.store, name)
 
+    def view_on(self, store: ReadingStore) -> ReadingStore:
+        """As :attr:`view`, with another store that reads what is not cached, such as one that merges calls."""
+        return cast(ReadingStore, RecentView(self, store))
+
     def claimed(self, work: PendingWork, start: int) -> None:
         """A customer was claimed for derivation: remove from the cache what somebody else may have changed.
 

@@ -60,10 +60,14 @@ class CacheableRead(Protocol):
 
 
 class RecentView:
-    """A :class:`~cenergyd.readings.store.ReadingStore`; writes and other reads are passed on."""
+    """A :class:`~cenergyd.readings.store.ReadingStore`; writes and other reads are passed on.
 
-    def __init__(self, cache: ReadingCache) -> None:
+    :param store: reads what is not cached, such as one that merges calls; None: the cache's store.
+    """
+
+    def __init__(self, cache: ReadingCache, store: ReadingStore | None = None) -> None:
         self._cache = cache
+        self._store = cache.store if store is None else store
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._cache, name)
@@ -101,12 +105,12 @@ class RecentView:
     ) -> list[list[FieldPoint]]:
         """As the store's. Only points of which some fields are read are cached: those that are read often."""
         if not fields:
-            return await self._cache.store.read_points_many(ranges)
+            return await self._store.read_points_many(ranges)
         found = {asked: self._cache.cached_points(asked, fields) for asked in ranges}
         missing = [asked for asked, points in found.items() if points is None]
         if missing:
             with self._cache.reading([series for series, *_ in missing]) as pending:
-                read = await self._cache.store.read_points_many(missing, fields)
+                read = await self._store.read_points_many(missing, fields)
                 for asked, points in zip(missing, read, strict=True):
                     found[asked] = points
                     if asked[0] not in pending.changed:
@@ -129,7 +133,7 @@ class RecentView:
         """Read a part and cache it; returns the readings of the whole requested range."""
         start, end = requested
         with self._cache.reading(names) as pending:
-            read = await self._cache.store.read(names, *part, limit)
+            read = await self._store.read(names, *part, limit)
             self._cache.from_store += len(names)
             for name in names:
                 is_whole = limit is None or len(read[name]) < limit
@@ -145,7 +149,7 @@ class RecentView:
         others = [name for name in names if name not in found]
         if others:
             self._cache.from_store += len(others)
-            found |= await self._cache.store.read(others, start, end, limit)
+            found |= await self._store.read(others, start, end, limit)
         return found
 
     async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
@@ -165,7 +169,7 @@ class RecentView:
 
     async def _last(self, names: Sequence[str], before: int | None) -> dict[str, Reading]:
         with self._cache.reading(names) as pending:
-            found = await self._cache.store.last(names, before)
+            found = await self._store.last(names, before)
             for name in names:
                 cached = self._cache.cached(name)
                 if cached is None or name in pending.changed:
@@ -189,7 +193,7 @@ class RecentView:
             elif cached.end < LATEST:
                 missing.append(name)
         if missing:
-            found |= await self._cache.store.first(missing, since)
+            found |= await self._store.first(missing, since)
         return {name: found[name] for name in series if name in found}
 
 

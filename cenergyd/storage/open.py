@@ -12,6 +12,7 @@ import attrs
 
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
+from cenergyd.readings.batching import BatchingReadingStore
 from cenergyd.readings.corrected import corrected_store
 from cenergyd.readings.correction_cache import CorrectionCache
 from cenergyd.readings.recent import RecentReadings
@@ -62,7 +63,10 @@ def make_stores(settings: Settings, reactor: Reactor) -> Stores:
     return Stores(
         customers=customers,
         readings=corrected_store(cast(ReadingStore, recent), cache),
-        cached_readings=corrected_store(recent.view, cache),
+        # Calls are merged behind the cache, so what is cached is read without waiting for the reactor's next turn.
+        cached_readings=corrected_store(
+            recent.view_on(cast(ReadingStore, BatchingReadingStore(measured, reactor))), cache
+        ),
         recent=recent,
         documents=documents,
         old_rows=old_rows,

@@ -36,6 +36,7 @@ from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.gather import gather_limited
 from cenergyd.runtime.periodic import PeriodicService
+from cenergyd.runtime.yielding import Cooperate, CooperativeYield
 
 INTERVAL = 5.0
 """Seconds between two checks for notifications."""
@@ -115,7 +116,7 @@ class SiteStateService(PeriodicService):
     :param uploads: regular uploads to store with the states.
     :param evaluated: raises and ends the alerts that depend on states.
     :param cached_readings: the same readings, from the cache where possible (:mod:`cenergyd.readings.recent`), for customers for whom
-        ``is_current`` is true.
+        ``is_current`` is true; it merges calls for those that are not cached.
     :param max_gap: the ini's ``[rollups] max_gap_seconds``.
     """
 
@@ -139,7 +140,7 @@ class SiteStateService(PeriodicService):
         self._customers = customers
         self._documents = documents
         self._readings: ReadingStore = BatchingReadingStore(readings, clock)
-        self._cached_readings: ReadingStore = BatchingReadingStore(cached_readings or readings, clock)
+        self._cached_readings = cached_readings or self._readings
         self._is_current = is_current
         self._evaluated = evaluated
         self._stored = stored
@@ -239,13 +240,7 @@ class SiteStateService(PeriodicService):
         olds = [summary_from_json(before[each.id].body) if each.id in before else None for each in known]
         evaluations = [SiteEvaluation(*each) for each in zip(known, states, olds, strict=True)]
         alerts = await self._evaluated(evaluations)
-        energies = await gather_limited(
-            [
-                self._energy(each, now, self._store_of(each.customer, current), readable=last is not None)
-                for each in evaluations
-            ],
-            AT_ONCE,
-        )
+        energies = await self._energies(evaluations, now, current, last)
         summaries = [
             summary_of(
                 customer, state, energy_day=day, energy=energy, alerts=alerts.get(customer.id, old.alerts if old else 0)
@@ -323,15 +318,34 @@ class SiteStateService(PeriodicService):
             return None
         return found
 
+    async def _energies(
+        self,
+        evaluations: Sequence[SiteEvaluation],
+        now: int,
+        current: Collection[str],
+        last: Mapping[str, Reading] | None,
+    ) -> list[tuple[str, tuple[DayEnergy, ...]]]:
+        """The energy of each site's day."""
+        pause = CooperativeYield(self._clock)  # that of cached readings waits for nothing
+        work = [self._energy(each, now, self._store_of(each.customer, current), last, pause) for each in evaluations]
+        return await gather_limited(work, AT_ONCE)
+
     async def _energy(
-        self, evaluation: SiteEvaluation, now: int, readings: ReadingStore, *, readable: bool
+        self,
+        evaluation: SiteEvaluation,
+        now: int,
+        readings: ReadingStore,
+        last: Mapping[str, Reading] | None,
+        pause: Cooperate,
     ) -> tuple[str, tuple[DayEnergy, ...]]:
         customer, _, old = evaluation
         kept = (old.energy_day, old.energy) if old else ("", ())
-        if not readable or not customer.logger_serial_number:
+        if last is None or not customer.logger_serial_number:
             return kept
+        await pause()
+        newest = {series: last.get(series) for series in customer.role_series}
         try:
-            found = await energy_today(customer, readings, now, max_gap=self._max_gap)
+            found = await energy_today(customer, readings, now, max_gap=self._max_gap, last=newest)
         except InvalidField:
             return "", ()  # its stored time zone is unknown, and so is its day
         except (StoreUnavailable, Overloaded):

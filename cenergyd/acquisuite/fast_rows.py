@@ -12,6 +12,8 @@ from itertools import pairwise, repeat
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+import msgspec
+
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.times import YEAR_2000, quoted_time
 from cenergyd.readings.model import CHANNELS, MAX_VALUE, VALUES, Reading, new_reading
@@ -19,6 +21,7 @@ from cenergyd.readings.model import CHANNELS, MAX_VALUE, VALUES, Reading, new_re
 _HEADER: Final = b"time("
 _POWER_FACTOR: Final = VALUES.index("L1_PF")
 _time_of: Final = itemgetter(0)
+_NUMBERS: Final = msgspec.json.Decoder(list[float])
 
 
 class UniformRows(NamedTuple):
@@ -82,14 +85,14 @@ def uniform_readings(
     columns = list(zip(*cut, strict=True))
     if columns[1].count(b"0") != len(lines):
         return None
-    places = {value: column if column <= left else column - width - 1 for value, column in layout.columns.items()}
+    used = ((value, columns[at if at <= left else at - width - 1]) for value, at in layout.columns.items())
     # A meter may have no value for a column in any row. An empty field in a column that has values is irregular.
-    places = {value: place for value, place in places.items() if any(columns[place])}
-    if not places:
+    texts = {value: column for value, column in used if any(column)}
+    if not texts:
         return None
     try:
         times = list(map(quoted_time, columns[0]))
-        values = [_values(columns, places.get(value), layout.scales.get(value, 1.0)) for value in VALUES]
+        values = [_values(texts.get(value), layout.scales.get(value, 1.0)) for value in VALUES]
     except ValueError:
         return None
     factors = values[_POWER_FACTOR]
@@ -100,7 +103,7 @@ def uniform_readings(
     channels, registers = values[: len(CHANNELS)], values[len(CHANNELS) :]
     readings = list(map(new_reading, zip(times, *channels, repeat(False), *registers)))
     readings.sort(key=_time_of)
-    return UniformReadings(readings, (len(layout.columns) - len(places)) * len(lines))
+    return UniformReadings(readings, (len(layout.columns) - len(texts)) * len(lines))
 
 
 @lru_cache(256)
@@ -110,14 +113,17 @@ def _cuts(columns: tuple[int, ...], width: int) -> tuple[int, int]:
     return max(pairwise([*used, width + 1]), key=lambda pair: pair[1] - pair[0])
 
 
-def _values(columns: list[tuple[bytes, ...]], place: int | None, scale: float) -> Iterable[float | None]:
+def _values(texts: tuple[bytes, ...] | None, scale: float) -> Iterable[float | None]:
     """One column as numbers; an endless series of None if the meter has no such value.
 
     :raises ValueError: some are not numbers, or implausibly large.
     """
-    if place is None:
+    if texts is None:
         return repeat(None)
-    values = list(map(float, columns[place]))
+    try:
+        values = _NUMBERS.decode(b"[%b]" % b",".join(texts))  # in a third of the time that float() takes
+    except msgspec.DecodeError:
+        values = list(map(float, texts))  # JSON has no .5 and no +5
     if scale != 1.0:
         values = [value * scale for value in values]
     if not sum(map(abs, values)) <= MAX_VALUE:

@@ -426,6 +426,14 @@ FIELDS = st.sampled_from(
         b"1.0005",
         b"",
         b" 7 ",
+        b".5",
+        b"+5",
+        b"5.",
+        b"05",
+        b"-0",
+        b"[1",
+        b"1]",
+        b"true",
         b"'",
         b"_",
         b"\0",
@@ -453,6 +461,24 @@ def test_even_rows_are_read_as_they_are_row_by_row(
     for position, put in damage:
         text = text[:position] + put + text[position + 1 :]
     assert by_columns(text, layout) == by_rows(text, layout)
+
+
+NUMBERS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.integers(-(10**40), 10**40).map(str),
+    st.from_regex(r"-?(0|[1-9][0-9]{0,24})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", fullmatch=True),
+)
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=5))
+@settings(max_examples=500)
+def test_a_column_has_exactly_the_numbers_of_its_texts(texts: list[str]) -> None:
+    layout = Layout.of("exact", P=4)
+    text = "".join(f"'2002-01-31 18:3{n}:00',0,0,0,{text}\n" for n, text in enumerate(texts)).encode()
+    assert by_columns(text, layout) == by_rows(text, layout)
+    read = read_uniform_rows(text, layout, NOW)
+    if read is not None:
+        assert [reading.P for reading in read.readings] == list(map(float, texts))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.meter_history import setup_periods
+from cenergyd.customers.meter_history import role_segments
 from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.jobs.windows import widen, window_at
 from cenergyd.readings.model import FieldPoint, Reading
@@ -109,7 +109,4 @@ async def replace_in_turn(store: ReadingStore, items: Sequence[Replacement], fie
 
 def series_between(customer: Customer, start: int, end: int) -> list[str]:
     """Every series that holds any role at any time of the range, sorted."""
-    found = {
-        series for span in setup_periods(customer, start, end) for role in ROLES if (series := span.series_of(role))
-    }
-    return sorted(found)
+    return sorted({each.series for role in ROLES for each in role_segments(customer, role, start, end)})

@@ -171,21 +171,23 @@ class HoursReader:
         self._now = now
         self._newest = newest
         self._compute = compute
-        self._read_before: dict[tuple[str, int, int], list[FieldPoint]] = {}
         self._computed: dict[TimeRange, Mapping[str, Sequence[FieldPoint]]] = {}
         self._open: tuple[TimeRange, ...] | None = None
         self._before: tuple[TimeRange, ...] | None = None
 
-    async def read_at_once(self, ranges: Sequence[tuple[str, int, int]], fields: Sequence[str]) -> None:
-        """Read fields of the stored points of ranges (series, start, end) in one call; :meth:`points` of the same ranges then needs none."""
-        found = await self._readings.read_points_many(ranges, fields)
-        self._read_before |= dict(zip(ranges, found, strict=True))
-
     async def points(self, series: str, start: int, end: int) -> list[FieldPoint]:
         """The points of a series that begin in a range, ascending."""
-        stored = self._read_before.pop((series, start, end), None)
-        if stored is None:
-            stored = await self._readings.read_points(series, start, end)
+        return await self._complete(series, start, end, await self._readings.read_points(series, start, end))
+
+    async def points_at_once(
+        self, ranges: Sequence[tuple[str, int, int]], fields: Sequence[str]
+    ) -> list[list[FieldPoint]]:
+        """The points of each range (series, start, end), with these fields at least; the stored ones are read by one call."""
+        stored = await self._readings.read_points_many(ranges, fields)
+        return [await self._complete(*asked, points) for asked, points in zip(ranges, stored, strict=True)]
+
+    async def _complete(self, series: str, start: int, end: int, stored: list[FieldPoint]) -> list[FieldPoint]:
+        """The points of a range, of which these are stored."""
         found = stored
         for hour in await self._open_hours():
             if hour.start < end and start < hour.end:

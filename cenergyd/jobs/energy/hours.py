@@ -18,7 +18,7 @@ from cenergyd.customers.meter_history import RoleSegment, role_segments, uses_su
 from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.backlog_walk import STEP_ITEMS, series_between
+from cenergyd.jobs.backlog_walk import STEP_ITEMS
 from cenergyd.jobs.energy.energy import KindEnergy, energy
 from cenergyd.jobs.energy.even_rows import rows_near
 from cenergyd.jobs.energy.gap_bridging import Line
@@ -86,11 +86,13 @@ class HourEnergy:
         await self._pause()
         pause = without_yielding if sum(map(len, rows.values())) <= STEP_ITEMS else self._pause
         lines = await self.lines.lines(rows, hours, pause)
-        found: dict[str, list[FieldPoint]] = {name: [] for name in series_between(self._customer, *hours)}
+        segments = {role: role_segments(self._customer, role, *hours) for role in ROLES}
+        names = sorted({each.series for some in segments.values() for each in some})
+        found: dict[str, list[FieldPoint]] = {name: [] for name in names}
         for role in ROLES:
             await pause()
             steps = await self.lines.steps(role, rows, lines[role], hours) if registers else []
-            for segment in role_segments(self._customer, role, *hours):
+            for segment in segments[role]:
                 found[segment.series] += await self._points(segment, lines[role], steps)
         await self._add_summed(found, rows, hours)
         return {name: sorted(points, key=lambda point: point.time) for name, points in found.items()}

@@ -5,7 +5,7 @@ All pages, reports and sums read energy here, so that none leaves out the hour o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 
 from cenergyd.customers.meter_history import RoleSegment, role_segments
@@ -52,11 +52,11 @@ class EnergyReader:
         newest = partial(newest_reading, partial(measured_segments, customer), readings, last=last)
         self._reader = HoursReader(readings, zone_of(customer.time_zone), now, newest, computation.points)
 
-    async def read_at_once(self, roles: Iterable[Role], start: int, end: int, fields: Sequence[str]) -> None:
-        """Read some fields of the stored points of several roles over a short range in one call, before :meth:`points` of each."""
-        places = (place for role in roles for place in role_segments(self._customer, role, start, end))
-        ranges = [(energy_series(each.series), each.start, each.end) for each in places]
-        await self._reader.read_at_once(ranges, fields)
+    async def points_at_once(self, places: Sequence[RoleSegment], fields: Sequence[str]) -> list[list[FieldPoint]]:
+        """The points that begin in each of some short segments, ascending, with these fields at least; the stored ones are read by one call."""
+        return await self._reader.points_at_once(
+            [(energy_series(each.series), each.start, each.end) for each in places], fields
+        )
 
     async def points(
         self, role: Role, start: int, end: int, slice_seconds: int = SLICE

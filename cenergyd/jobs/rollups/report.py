@@ -5,10 +5,10 @@ Power in kW, energy in kWh, voltage in V, times in UTC seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import fsum
 
-from cenergyd.customers.meter_history import role_segments
+from cenergyd.customers.meter_history import RoleSegment, role_segments
 from cenergyd.customers.model import ROLES, Customer, Role, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.documents.json_types import JsonObject
@@ -20,7 +20,7 @@ from cenergyd.jobs.rollups.completeness import Pauses
 from cenergyd.jobs.rollups.points import window_fields
 from cenergyd.jobs.rollups.read import MAX_POINTS, read_rollup
 from cenergyd.jobs.windows import RESOLUTIONS, local_date, widen, window_at
-from cenergyd.readings.model import Reading
+from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.yielding import Cooperate, without_yielding
@@ -106,7 +106,7 @@ async def energy_between(
     last: Mapping[str, Reading | None] = {},
     recent: ReadingStore | None = None,
 ) -> JsonObject:
-    """Energy per role over a range that begins and ends at full local hours.
+    """Energy per role over a range of at most some days that begins and ends at full local hours.
 
     ``{"utility": {"series", "import_kwh", "export_kwh", "covered_seconds"}, ...}``; a role without a meter is None. ``series``
     is the latest one that held the role.
@@ -115,9 +115,9 @@ async def energy_between(
     :param recent: see :class:`~cenergyd.jobs.energy.read.EnergyReader`.
     """
     reader = EnergyReader(customer, readings, now, max_gap, registers=False, last=last, recent=recent)
-    if window.end - window.start <= SLICE:
-        await reader.read_at_once(ROLES, *window, _ENERGY_FIELDS)
-    return {role: await _role_energy(customer, role, reader, window) for role in ROLES}
+    places = {role: role_segments(customer, role, *window) for role in ROLES}
+    found = iter(await reader.points_at_once([each for role in ROLES for each in places[role]], _ENERGY_FIELDS))
+    return {role: _summed(places[role], [next(found) for _ in places[role]]) for role in ROLES}
 
 
 async def energy_today(
@@ -150,12 +150,9 @@ async def net_load(customer: Customer, readings: ReadingStore, start: int, end: 
     return found[:MAX_POINTS]
 
 
-async def _role_energy(customer: Customer, role: Role, reader: EnergyReader, window: TimeRange) -> JsonObject | None:
-    places = role_segments(customer, role, *window)
+def _summed(places: Sequence[RoleSegment], points: Sequence[Sequence[FieldPoint]]) -> JsonObject | None:
+    """The energy of a role, from the points of each of its segments."""
     if not places:
         return None
-    sums: dict[str, list[float]] = {name: [] for name in _ENERGY_FIELDS}
-    async for _, points in reader.points(role, *window, SLICE):
-        for name, values in sums.items():
-            values += [float(point.fields[name]) for point in points]
-    return {"series": places[-1].series, **{name: fsum(values) for name, values in sums.items()}}
+    sums = {name: fsum([float(point.fields[name]) for some in points for point in some]) for name in _ENERGY_FIELDS}
+    return {"series": places[-1].series, **sums}

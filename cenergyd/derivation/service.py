@@ -44,6 +44,9 @@ CLAIM_SECONDS = 60
 """Seconds until a claim expires and another daemon takes over; at least 1.5 times the plugins' timeout."""
 CONCURRENT_BATCHES = 2
 """Batches at the same time: while one waits for the stores, another computes."""
+SETTLING_SECONDS = 1.0
+"""A customer whose first new log came so many seconds before a pass, or a fifth of the interval, is left to the next one: its other meters' logs
+come then. A session of two logs takes 0.2 s or more."""
 SUMMARY_EVERY = 15.0
 """Seconds between counts of pending work."""
 
@@ -58,6 +61,7 @@ class DerivationService(Service):
     :param derived: called with the id of each customer whose computed readings have changed.
     :param plugins: with the ``cenergyd_derive`` implementations.
     :param jobs: this daemon's jobs, which take over derived ranges; None: all ranges go to the job queue.
+    :param settling: see :data:`SETTLING_SECONDS`.
     """
 
     name = "derivation"
@@ -76,6 +80,7 @@ class DerivationService(Service):
         claimed: Callable[[PendingWork, int], None] = lambda work, start: None,
         derived: Callable[[str], None] = ignore_customer,
         jobs: FollowingJobs | None = None,
+        settling: float = SETTLING_SECONDS,
     ) -> None:
         self.status = DerivationStatus()
         self._clock = clock
@@ -88,15 +93,16 @@ class DerivationService(Service):
             readings=readings, queue=derivation_queue, job_queue=job_queue, clock=clock, ttl=self._ttl,
             tolerance=settings.tolerance_seconds, retry_seconds=RETRY_SECONDS, status=self.status, derived=derived, jobs=jobs,
         )  # fmt: skip
-        self.marks = ClaimedMarks(derivation_queue, clock, self._ttl)
+        interval, settling = settings.interval_seconds, min(settling, settings.interval_seconds / 5)
+        self.marks = ClaimedMarks(derivation_queue, clock, self._ttl, interval, settling)
         """Marks the readings uploaded to this daemon."""
         # Waiting ranges must be derived, or their claims renewed, before the claims expire.
-        self._claims_marks = settings.interval_seconds + MAX_REST_SECONDS < self._ttl
+        self._claims_marks = settling + interval + MAX_REST_SECONDS < self._ttl
         self._late = LatePlugins(self._runner, committer, clock)
         self._batch = self._batch_deriver(settings, plugins, committer, documents)
         self._batches = Slots(CONCURRENT_BATCHES)
         self._dispatcher = PeriodicService(
-            clock, self.tick, settings.interval_seconds,
+            clock, self.tick, interval,
             what="looking for pending customers", log=log, longest_rest=MAX_REST_SECONDS,
         )  # fmt: skip
 
@@ -158,7 +164,7 @@ class DerivationService(Service):
             await self._runner.wait()
         await stopped
         try:
-            while works := [work for work, _ in await self.marks.take(BATCH_CUSTOMERS)]:
+            while works := [work for work, _ in await self.marks.take(BATCH_CUSTOMERS, all_marks=True)]:
                 await self._queue.postpone(works, int(self._clock.seconds()))
         except (StoreUnavailable, Overloaded) as error:
             self._runner.backoff.failed(error)  # then the claims expire

@@ -272,7 +272,7 @@ def site(
     news: list[str] = []
     service = DerivationService(
         clock=clock, settings=settings.derivation, plugins=plugins, readings=readings, documents=documents,
-        derivation_queue=queue, job_queue=jobs, derived=news.append,
+        derivation_queue=queue, job_queue=jobs, derived=news.append, settling=0.0,
     )  # fmt: skip
     return Site(clock, readings, documents, known, queue, jobs, plugins, settings, service, news)
 

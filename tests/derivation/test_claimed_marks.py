@@ -19,8 +19,9 @@ from cenergyd.errors import StoreUnavailable
 from tests.derivation.memory import START, Site, customer, minutes, settle, site
 
 
-def marks_of(daemon: Site) -> ClaimedMarks:
-    marks = ClaimedMarks(daemon.queue, daemon.clock, CLAIM_SECONDS)
+def marks_of(daemon: Site, settling: float = 0.0) -> ClaimedMarks:
+    """With passes every five seconds."""
+    marks = ClaimedMarks(daemon.queue, daemon.clock, CLAIM_SECONDS, 5.0, settling)
     marks.open = True
     return marks
 
@@ -52,6 +53,50 @@ def test_marks_until_the_next_pass_are_one_claim_each() -> None:
     mark(daemon, marks, "a", 30, 40)
     assert daemon.queue.pending == {"a": (30, 40)}, "its derivation runs: this waits"
     assert taken(daemon, marks) == []
+
+
+def test_a_customer_whose_first_log_comes_just_before_a_pass_is_left_to_the_next_one() -> None:
+    daemon = site(customer("a"), customer("b"), customer("c"))
+    marks = marks_of(daemon, settling=1.0)
+    assert taken(daemon, marks) == []
+    mark(daemon, marks, "a", 0, 10)
+    daemon.clock.advance(4.5)
+    mark(daemon, marks, "b", 0, 10)
+    mark(daemon, marks, "a", 0, 20)
+    daemon.clock.advance(0.5)
+    assert windows(taken(daemon, marks)) == [("a", 0, 20)]
+    mark(daemon, marks, "b", 5, 20)
+    mark(daemon, marks, "c", 0, 10)
+    daemon.clock.advance(5)
+    assert windows(taken(daemon, marks)) == [("b", 0, 20), ("c", 0, 10)]
+    assert daemon.queue.pending == {}, "none was marked apart from its claim"
+
+
+def test_when_a_pass_comes_late_only_the_last_second_before_it_could_be_left() -> None:
+    daemon = site(customer("a"))
+    marks = marks_of(daemon, settling=1.0)
+    assert taken(daemon, marks) == []
+    daemon.clock.advance(20)
+    mark(daemon, marks, "a", 0, 10)
+    daemon.clock.advance(1)
+    assert windows(taken(daemon, marks)) == [("a", 0, 10)]
+
+
+def test_marks_of_both_sides_of_a_pass_fail_together() -> None:
+    daemon = site(customer("a"), customer("b"))
+    marks = marks_of(daemon, settling=1.0)
+    assert taken(daemon, marks) == []
+    mark(daemon, marks, "a", 0, 10)
+    daemon.clock.advance(4.5)
+    mark(daemon, marks, "b", 0, 10)
+    assert len({claim for *_, claim, _ in daemon.queue.working.values()}) == 2
+    daemon.queue.down = "down"
+    with pytest.raises(StoreUnavailable):
+        settle(daemon.clock, marks.mark([PendingMark("a", 10, 20), PendingMark("b", 10, 20)]))
+    daemon.queue.down = None
+    settle(daemon.clock, marks.mark([PendingMark("a", 10, 20), PendingMark("b", 10, 20)]))
+    works = settle(daemon.clock, marks.take(10, all_marks=True))
+    assert windows(works) == [("a", 0, 20), ("b", 0, 20)]
 
 
 def test_only_so_many_are_taken_at_once_and_under_one_claim(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +264,9 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(["mark", "answer lost", "never stored"]), st.sampled_from("ab")),
         st.tuples(
-            st.sampled_from(["take", "end", "other takes", "other ends", "killed", "wait a little", "wait"]),
+            st.sampled_from(
+                ["take", "end", "other takes", "other ends", "killed", "wait a little", "nearly a pass", "wait"]
+            ),
             st.just(""),
         ),
     ),
@@ -228,11 +275,13 @@ steps = st.lists(
 
 
 @settings(max_examples=100, deadline=None)
-@given(steps)
-def test_in_any_order_every_acknowledged_mark_is_derived_after_it(steps: Sequence[tuple[str, str]]) -> None:
+@given(steps, st.sampled_from([0.0, 1.0]))
+def test_in_any_order_every_acknowledged_mark_is_derived_after_it(
+    steps: Sequence[tuple[str, str]], settling: float
+) -> None:
     """With another daemon on the same queue, lost answers, and kills between the writes."""
     daemon = site(customer("a"), customer("b"))
-    marks = marks_of(daemon)
+    marks = marks_of(daemon, settling)
     mine: list[PendingWork] = []
     theirs: list[PendingWork] = []
     wanted: list[tuple[str, int, int]] = []
@@ -273,10 +322,10 @@ def test_in_any_order_every_acknowledged_mark_is_derived_after_it(steps: Sequenc
         elif verb == "other ends":
             ended(theirs)
         elif verb == "killed":
-            marks = marks_of(daemon)
+            marks = marks_of(daemon, settling)
             mine.clear()
         else:
-            daemon.clock.advance(CLAIM_SECONDS + 1 if verb == "wait" else 10)
+            daemon.clock.advance({"wait": CLAIM_SECONDS + 1, "wait a little": 10, "nearly a pass": 4.5}[verb])
     assert daemon.queue.pending == daemon.queue.working == {}
     for key, start, before in wanted:
         assert any(key == who and first <= start < last for who, first, last in done[before:])

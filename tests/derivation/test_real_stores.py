@@ -181,7 +181,7 @@ async def test_two_daemons_that_keep_the_newest_readings_of_one_logger(stores: t
         service = DerivationService(
             clock=reactor, settings=settings.derivation, plugins=build_plugin_manager(), readings=each.cached_readings,
             documents=each.documents, derivation_queue=queue, job_queue=each.customers.job_queue,
-            claimed=each.recent.claimed, jobs=NoJobs(queue),
+            claimed=each.recent.claimed, jobs=NoJobs(queue), settling=0.0,
         )  # fmt: skip
         service.marks.open = True
         services.append(service)

@@ -70,7 +70,8 @@ class PluginCalls:
         if self.is_resting(plugin):
             raise PluginFailed(plugin, "it timed out several times and is not called for a while")
         context = self.context(plugin, customer, shared)
-        await self.call(implementation, {"customer": customer, **time_range._asdict(), "context": context})
+        start, end = time_range
+        await self.call(implementation, {"customer": customer, "start": start, "end": end, "context": context})
 
     async def call(self, implementation: Implementation, arguments: dict[str, object]) -> None:
         """Call an implementation and wait for it. Raises PluginFailed, or StoreFailed if a store did not answer."""

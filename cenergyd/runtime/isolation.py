@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextvars import copy_context
 from typing import NamedTuple, cast
 
 import pluggy
@@ -89,17 +90,21 @@ class PluginManager(pluggy.PluginManager):
             raise PluginFailed(plugin, reason) from error
 
         expired = TimeoutError()
-        answer = self._as_deferred(implementation, result)
-        if answer.called and not answer.paused:  # it did not have to wait, like most jobs
+        if isinstance(result, Deferred):
+            answer = result
+        else:
+            steps = _TimedSteps(cast(Awaitable[object], result), implementation, self.times)
+            context = copy_context()
+            try:
+                if context.run(steps.begin):  # it did not have to wait, like most jobs
+                    return steps.value
+            except BaseException as error:
+                raise PluginFailed(plugin, error_text(error)) from error
+            answer = context.run(Deferred.fromCoroutine, steps.others())
+        if answer.called and not answer.paused:
             return await answer.addErrback(failed)
         waiting = within(answer, seconds, clock, expired)
         return await waiting.addErrback(failed)
-
-    def _as_deferred(self, implementation: Implementation, result: object) -> Deferred[object]:
-        if isinstance(result, Deferred):
-            return result
-        steps = _TimedSteps(cast(Awaitable[object], result), implementation, self.times)
-        return Deferred.fromCoroutine(_awaited(steps))
 
 
 def _callable(hook: str, registered: Sequence[pluggy.HookImpl]) -> tuple[Implementation, ...]:
@@ -168,38 +173,48 @@ def _cancel(deferred: Deferred[object]) -> None:
 
 
 class _TimedSteps:
-    """An awaitable whose every step, from one await to the next, is timed like a call."""
+    """The steps of an awaitable, from one await to the next, each timed like a call.
+
+    :ivar value: its result, once it has ended.
+    """
 
     def __init__(self, awaitable: Awaitable[object], implementation: Implementation, times: HookTimes) -> None:
-        self._awaitable = awaitable
-        self._implementation = implementation
+        self._steps = awaitable if inspect.iscoroutine(awaitable) else _steps_of(awaitable)
+        self._plugin, self._hook = implementation.plugin, implementation.hook
         self._times = times
+        self._waits_for: object = None
+        self.value: object = None
 
-    def __await__(self) -> Generator[object, object, object]:
-        plugin, hook, _, _ = self._implementation
-        steps = _steps_of(self._awaitable)
-        step: Callable[..., object] = steps.send
-        given: object = None
-        while True:
-            before = self._times.enter(plugin, hook)
+    def begin(self) -> bool:
+        """Take the first step. Whether it was the only one."""
+        return self._ends(self._steps.send, None)
+
+    def others(self) -> Generator[Deferred[object], object, object]:
+        """The steps after the first one, for ``Deferred.fromCoroutine``."""
+        step: Callable[..., object]
+        ended = False
+        while not ended:
             try:
-                waits_for = step(given)
-            except StopIteration as end:
-                return end.value
-            finally:
-                self._times.leave(before)
-            try:
-                step, given = steps.send, (yield waits_for)
+                step, given = self._steps.send, (yield cast(Deferred[object], self._waits_for))
             except GeneratorExit:
-                steps.close()
+                self._steps.close()
                 raise
             except BaseException as error:
-                step, given = steps.throw, error
+                step, given = self._steps.throw, error
+            ended = self._ends(step, given)
+        return self.value
+
+    def _ends(self, step: Callable[..., object], given: object) -> bool:
+        before = self._times.enter(self._plugin, self._hook)
+        try:
+            self._waits_for = step(given)
+        except StopIteration as end:
+            self.value = end.value
+            return True
+        finally:
+            self._times.leave(before)
+        return False
 
 
 def _steps_of(awaitable: Awaitable[object]) -> Generator[object, object, object]:
     return (yield from awaitable.__await__())
-
-
-async def _awaited(awaitable: Awaitable[object]) -> object:
-    return await awaitable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -185,3 +186,41 @@ def test_the_daemons_own_end_of_a_wait_is_no_failure_of_the_plugin() -> None:
     waiting = PluginManager().settled(CALL, Deferred(), 5, Clock())
     waiting.send(None)
     waiting.close()  # GeneratorExit at its await: nothing is raised in its place
+
+
+def test_what_a_coroutine_sets_in_its_context_is_its_own_and_stays_after_a_wait() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="nothing")
+    gate: Deferred[None] = Deferred()
+
+    async def work(waits: bool) -> str:
+        variable.set("set")
+        if waits:
+            await gate
+        return variable.get()
+
+    async def both() -> list[object]:
+        manager = PluginManager()
+        found = [await manager.settled(CALL, work(waits), 5, Clock()) for waits in (False, True)]
+        return [*found, variable.get()]
+
+    results = fate(both())
+    gate.callback(None)
+    assert results == [["set", "set", "nothing"]]
+
+
+def test_the_first_step_and_each_later_one_is_timed() -> None:
+    manager = PluginManager()
+    gate: Deferred[None] = Deferred()
+    seen = []
+
+    async def work() -> None:
+        seen.append(manager.times.current)
+        await gate
+        seen.append(manager.times.current)
+
+    results = fate(manager.settled(CALL, work(), 5, Clock()))
+    assert manager.times.current is None
+    gate.callback(None)
+    assert results == [None]
+    assert [each and each[:2] for each in seen] == [("p", "cenergyd_job")] * 2
+    assert manager.times.current is None

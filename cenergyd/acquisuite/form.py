@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
 
-import attrs
+import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from cenergyd.errors import CenergydError, UploadError
@@ -38,20 +38,26 @@ class CredentialsError(CenergydError):
     """No usable credentials, or two pairs that differ (answered 401, without telling which part was wrong)."""
 
 
-@attrs.frozen(slots=True)
-class FilePart:
+class FilePart(msgspec.Struct, frozen=True):
     """One file of a form: its name as sent (untrusted text) and its bytes as sent."""
 
     filename: str
-    content: bytes = attrs.field(repr=False)
+    content: bytes
+
+    def __repr__(self) -> str:
+        """Without the content."""
+        return f"FilePart({self.filename!r})"
 
 
-@attrs.frozen(slots=True)
-class Form:
-    """Form variables and files, by upper-case name. The repr shows no values, because one of them is a password."""
+class Form(msgspec.Struct, frozen=True):
+    """Form variables and files, by upper-case name."""
 
-    fields: Mapping[str, str] = attrs.field(factory=dict, repr=lambda fields: str(sorted(fields)))
-    files: Mapping[str, FilePart] = attrs.field(factory=dict)
+    fields: Mapping[str, str] = msgspec.field(default_factory=dict)
+    files: Mapping[str, FilePart] = msgspec.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Without values, because one of them is a password."""
+        return f"Form({sorted(self.fields)}, {self.files})"
 
 
 def parse_form(

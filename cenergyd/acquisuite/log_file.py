@@ -20,7 +20,7 @@ from collections.abc import Generator, Iterator
 from functools import cached_property
 from typing import Final
 
-import attrs
+import msgspec
 
 from cenergyd.acquisuite.error_codes import FIRST_EVENT, parse_error
 from cenergyd.acquisuite.fast_rows import UniformRows, read_uniform_rows, uniform_readings
@@ -41,11 +41,10 @@ _BREAK: Final = re.compile(
 _QUOTED_TIME_SIZE: Final = 21
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class ParsedLog:
+class ParsedLog(msgspec.Struct, frozen=True, kw_only=True):
     """The readings of a log file, and counts of unusable rows and values."""
 
-    readings: list[Reading] = attrs.field(factory=list)
+    readings: list[Reading] = msgspec.field(default_factory=list)
     """Ascending in time, each time once, each with at least one value."""
     rows: int = 0
     """Lines that are neither empty nor a header, valid or not."""
@@ -57,9 +56,9 @@ class ParsedLog:
     """Values of the layout that are missing in rows without error."""
     duplicates: int = 0
     """Rows with the same time as an earlier row."""
-    skipped: dict[str, int] = attrs.field(factory=dict)
+    skipped: dict[str, int] = msgspec.field(default_factory=dict)
     """Reason -> rows: bad_time, bad_row, too_long, future, before_2000, other_points, no_values."""
-    error_codes: dict[int, int] = attrs.field(factory=dict)
+    error_codes: dict[int, int] = msgspec.field(default_factory=dict)
     """Error number -> rows."""
     last_error: tuple[int, int] | None = None
     """Time and number of the newest row with an error of the meter; events of the logger do not count."""
@@ -73,7 +72,7 @@ class ParsedLog:
         skipped = {
             name: self.skipped.get(name, 0) + part.skipped.get(name, 0) for name in ("no_values", "other_points")
         }
-        return attrs.evolve(
+        return msgspec.structs.replace(
             self,
             readings=[*part.readings, *self.readings],
             missing_values=self.missing_values + part.missing_values,
@@ -107,7 +106,7 @@ class ParsedLog:
     def without_skipped(self, reason: str) -> tuple[ParsedLog, int]:
         """Without the count of rows skipped for a reason, and that count."""
         left = {name: count for name, count in self.skipped.items() if name != reason}
-        return attrs.evolve(self, skipped=left), self.skipped.get(reason, 0)
+        return msgspec.structs.replace(self, skipped=left), self.skipped.get(reason, 0)
 
 
 def parse_log(

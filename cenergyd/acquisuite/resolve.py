@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import attrs
+import msgspec
 
 from cenergyd.acquisuite.layouts import BUILT_IN, NOT_POWER_METERS, Layout, LayoutTable, built_in, class_key
 from cenergyd.acquisuite.points import FIRST_POINT, Description, Point, describe_columns
@@ -17,8 +18,7 @@ from cenergyd.acquisuite.points import FIRST_POINT, Description, Point, describe
 ResolutionState = Literal["known", "other", "unknown"]
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class MeterFacts:
+class MeterFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a log itself says about its meter. Texts are untrusted."""
 
     device_class: str = ""

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 import attrs
+import msgspec
 
 from cenergyd.acquisuite.error_codes import error_meaning
 from cenergyd.acquisuite.form import FilePart, Form
@@ -123,20 +124,24 @@ def _percent(text: str | None) -> float | None:
     return value if value <= 100 else None
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class LogHeader:
+class LogHeader(msgspec.Struct, frozen=True, kw_only=True):
     """A log file as sent, with the variables that describe it. Texts are untrusted."""
 
     meter: str
     """Meter id, ``1`` to ``255``."""
     filename: str
-    content: bytes = attrs.field(repr=False)
+    content: bytes
     """As sent, gzip or plain. If a checksum was sent, it matches."""
-    device_name: str = ""
+    name: str = ""
+    """Of the device."""
     device_type: str = ""
     device_class: str = ""
     trace: bool = False
     """Whether the device asks for a trace of how it was read."""
+
+    def __repr__(self) -> str:
+        """Without the content."""
+        return f"LogHeader(meter={self.meter!r}, filename={self.filename!r})"
 
 
 def read_log_header(form: Form, md5: str | None = None) -> LogHeader:
@@ -153,7 +158,7 @@ def read_log_header(form: Form, md5: str | None = None) -> LogHeader:
         meter=meter_id(part.filename, fields.get("MODBUSDEVICE")),
         filename=device_text(part.filename),
         content=part.content,
-        device_name=device_text(fields.get("MODBUSDEVICENAME")),
+        name=device_text(fields.get("MODBUSDEVICENAME")),
         device_type=device_text(fields.get("MODBUSDEVICETYPE")),
         device_class=device_text(fields.get("MODBUSDEVICECLASS"), 16),
         trace=wants_trace(form),

@@ -10,13 +10,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from cenergyd.acquisuite.resolve import MeterFacts, Resolution
+from cenergyd.acquisuite.upload import LogHeader
 from cenergyd.acquisuite.xml import parse_xml_steps
 from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.errors import CenergydError, FutureRows, StoreRejected, UploadError
 from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeter, Unread
-from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, Hold, LogFile, LogReader, ReadLog, in_steps, inflated
+from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, Hold, LogReader, ReadLog, in_steps, inflated
 from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.runtime.byte_budget import DEFAULT_BUDGET_BYTES, ByteBudget
 from cenergyd.runtime.clock import Timers
@@ -197,8 +198,12 @@ class HeldLogService(PeriodicService):
 
     async def _parsed(self, customer: Customer, held: HeldLog, content: bytes, count: Hold) -> ReadLog | None:
         if held.format == "log":
-            file = LogFile(
-                meter=held.meter, content=content, device_class=held.device_class, device_type=held.device_type
+            file = LogHeader(
+                meter=held.meter,
+                filename=held.filename,
+                content=content,
+                device_class=held.device_class,
+                device_type=held.device_type,
             )
             return await self._reader.read_file(customer, file, held.received, count)
         body = await inflated(self._reader.turns, self._clock, content, count)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-import attrs
-
 from cenergyd.acquisuite.form import Form, parse_form, parse_large_form
 from cenergyd.acquisuite.inflate import inflated_chunks, unpacked_if_short
 from cenergyd.acquisuite.layouts import Layout
@@ -33,22 +31,10 @@ _NO_COLUMNS: Final = Layout("no column known")
 
 S = TypeVar("S")
 T = TypeVar("T")
-_Parse = Callable[[Layout, range | None, int, int], Generator[int, None, ParsedLog]]
-"""Parses the rows that have one of these numbers of points, between two times, both inclusive."""
+_Parse = Callable[[Layout, range | None, int, int], ParsedLog | Generator[int, None, ParsedLog]]
+"""Parses the rows that have one of these numbers of points, between two times, both inclusive: at once or in steps."""
 Hold = Callable[[int], None]
 """Called with the bytes that a computation holds; raises Overloaded if that is too much."""
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class LogFile:
-    """A log file as received, and what the upload says about its meter. Texts are untrusted."""
-
-    meter: str
-    """Meter id."""
-    content: bytes = attrs.field(repr=False)
-    """As sent, gzip or plain."""
-    device_class: str = ""
-    device_type: str = ""
 
 
 class ReadLog(NamedTuple):
@@ -99,7 +85,7 @@ class LogReader:
         return read_log_header(form, await in_steps(self.turns, self._clock, md5_steps(file.content)))
 
     async def read_file(
-        self, customer: Customer, file: LogFile, now: int | None = None, hold: Hold | None = None
+        self, customer: Customer, file: LogHeader, now: int | None = None, hold: Hold | None = None
     ) -> ReadLog:
         """Read a log file.
 
@@ -120,7 +106,7 @@ class LogReader:
         return read
 
     async def _read_parts(
-        self, customer: Customer, file: LogFile, parts: Sequence[bytes], now: int | None, hold: Hold | None
+        self, customer: Customer, file: LogHeader, parts: Sequence[bytes], now: int | None, hold: Hold | None
     ) -> ReadLog:
         """Read a log whose parts have header rows of their own; a part that is not readable is left out."""
         read: ReadLog | None = None
@@ -138,28 +124,27 @@ class LogReader:
         return read
 
     async def _read_part(
-        self, customer: Customer, file: LogFile, content: bytes, head: LogHead, *, now: int | None, hold: Hold | None
+        self, customer: Customer, file: LogHeader, content: bytes, head: LogHead, *, now: int | None, hold: Hold | None
     ) -> ReadLog:
         """Read a log, or the part of one with one header row."""
         facts = MeterFacts(
             device_class=file.device_class, device_type=file.device_type, points=head.points, header=head.header
         )
 
-        def parse(layout: Layout, points: range | None, earliest: int, latest: int) -> Generator[int, None, ParsedLog]:
+        def parse(
+            layout: Layout, points: range | None, earliest: int, latest: int
+        ) -> ParsedLog | Generator[int, None, ParsedLog]:
             if head.rows is not None:
                 parsed = parse_uniform_log(head.rows, layout, earliest=earliest, latest=latest, points=points)
                 if parsed is not None:
-                    yield len(parsed.readings) * READING_BYTES
                     return parsed
-            return (
-                yield from parse_log_steps(
-                    content,
-                    layout,
-                    earliest=earliest,
-                    latest=latest,
-                    points=points,
-                    max_inflated_bytes=MAX_INFLATED_BYTES,
-                )
+            return parse_log_steps(
+                content,
+                layout,
+                earliest=earliest,
+                latest=latest,
+                points=points,
+                max_inflated_bytes=MAX_INFLATED_BYTES,
             )
 
         return await self._read(customer, file.meter, facts, parse, now, hold=hold)
@@ -197,8 +182,11 @@ class LogReader:
         unread = 0
         for timed in resolutions:
             layout = timed.resolution.layout
-            steps = parse(layout or _NO_COLUMNS, timed.resolution.points, timed.since, latest)
-            part = await in_steps(self.turns, self._clock, steps, hold)
+            part = parse(layout or _NO_COLUMNS, timed.resolution.points, timed.since, latest)
+            if not isinstance(part, ParsedLog):
+                part = await in_steps(self.turns, self._clock, part, hold)
+            elif hold is not None:
+                hold(len(part.readings) * READING_BYTES)
             if layout is None:
                 part, count = part.without_skipped("no_values")
                 unread += count

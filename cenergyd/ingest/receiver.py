@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 from twisted.logger import Logger
 
 from cenergyd.acquisuite import replies
@@ -21,6 +21,7 @@ from cenergyd.acquisuite.form import (
     parse_head,
 )
 from cenergyd.acquisuite.upload import (
+    LogHeader,
     Mode,
     device_text,
     read_mode,
@@ -46,7 +47,6 @@ from cenergyd.ingest.held_reader import HeldLogService
 from cenergyd.ingest.log_reader import (
     MAX_INFLATED_BYTES,
     SHORT_STEPS,
-    LogFile,
     LogReader,
     ReadLog,
     is_all_future,
@@ -69,19 +69,22 @@ MAX_CONCURRENT = 1000
 log = Logger()
 
 
-@attrs.frozen(slots=True)
-class UploadRequest:
+class UploadRequest(msgspec.Struct, frozen=True):
     """One POST of a device."""
 
-    body: bytes = attrs.field(repr=False)
+    body: bytes
     content_type: bytes = b""
-    authorization: bytes | None = attrs.field(default=None, repr=False)
+    authorization: bytes | None = None
     address: str = ""
     """The client's IP address, for throttling and for the list of rejected loggers."""
     request_id: str = ""
     """The id of the request in the log."""
-    lease: Lease | None = attrs.field(default=None, repr=False)
+    lease: Lease | None = None
     """The bytes that it holds of the memory for requests; None: not counted."""
+
+    def __repr__(self) -> str:
+        """Without the body and the password."""
+        return f"UploadRequest({self.request_id!r})"
 
     def hold(self, parsed_bytes: int) -> None:
         """Account for the body twice, as received and as parsed, and for the results. Raises Overloaded."""
@@ -89,8 +92,7 @@ class UploadRequest:
             self.lease.hold(2 * len(self.body) + parsed_bytes)
 
 
-@attrs.frozen(slots=True)
-class UploadReply:
+class UploadReply(msgspec.Struct, frozen=True):
     """The reply to the device."""
 
     status: int
@@ -98,6 +100,9 @@ class UploadReply:
     content_type: str = _TEXT
     outcome: str = "success"
     """For the metrics: success, refused, unauthorized, busy, unavailable or error."""
+
+
+_SUCCESS: Final = UploadReply(200, replies.success())
 
 
 class Receiver:
@@ -202,40 +207,27 @@ class Receiver:
 
     async def _log_upload(self, customer: Customer, form: Form, request: UploadRequest) -> UploadReply:
         header = await self._reader.read_header(form)
-        file = LogFile(
-            meter=header.meter,
-            content=header.content,
-            device_class=header.device_class,
-            device_type=header.device_type,
-        )
-        read = await self._reader.read_file(customer, file, hold=request.hold)
-        came = HeldLog(
-            serial=customer.logger_serial_number,
-            meter=header.meter,
-            received=int(self._clock.seconds()),
-            format="log",
-            device_name=header.device_name,
-            device_type=header.device_type,
-            device_class=header.device_class,
-            filename=header.filename,
-        )
-        await self._keep(customer, [(came, read)], header.content)
+        read = await self._reader.read_file(customer, header, hold=request.hold)
+        await self._keep(customer, [(header, read)], header.content, int(self._clock.seconds()))
         self._archived(customer, "log", header.content, form.fields, header.filename)
-        lines = trace_lines(read.resolution, read.parsed, read.unread) if header.trace else ()
-        return UploadReply(200, replies.success(lines))
+        if not header.trace:
+            return _SUCCESS
+        return UploadReply(200, replies.success(trace_lines(read.resolution, read.parsed, read.unread)))
 
-    async def _keep(self, customer: Customer, logs: Sequence[tuple[HeldLog, ReadLog]], content: bytes) -> None:
+    async def _keep(
+        self, customer: Customer, logs: Sequence[tuple[LogHeader | XmlDevice, ReadLog]], content: bytes, received: int
+    ) -> None:
         """Store everything durably: readings, marked for derivation, and the rest as received."""
         serial = customer.logger_serial_number
-        batches = [SeriesReadings(each.series, read.parsed.readings) for each, read in logs]
-        for (log_as_it_came, read), batch in zip(logs, batches, strict=True):
+        batches = [SeriesReadings(series_name(serial, log.meter), read.parsed.readings) for log, read in logs]
+        for (log, read), batch in zip(logs, batches, strict=True):
             if read.unread:
-                await self._held.hold(log_as_it_came, content, read)
+                await self._held.hold(_held_log(serial, log, received), content, read)
             elif read.resolution.layout is not None:
                 self._held.understood(batch.series)
         await self._store(customer, batches)
-        for (each, read), (series, readings) in zip(logs, batches, strict=True):
-            device = {"name": each.device_name, "device_type": each.device_type, "device_class": each.device_class}
+        for (log, read), (series, readings) in zip(logs, batches, strict=True):
+            device = {"name": log.name, "device_type": log.device_type, "device_class": log.device_class}
             skipped = read.parsed.skipped
             others = skipped.get("other_points", 0)
             self._activity.meter(serial, series, device, readings, read.parsed.last_error, other_rows=others)
@@ -278,10 +270,10 @@ class Receiver:
 
     async def _status(self, customer: Customer, form: Form, request: UploadRequest) -> UploadReply:
         self._activity.status(customer.logger_serial_number, read_status(form.fields).as_document())
-        return UploadReply(200, replies.success())
+        return _SUCCESS
 
     async def _test(self, customer: Customer, form: Form, request: UploadRequest) -> UploadReply:
-        return UploadReply(200, replies.success())
+        return _SUCCESS
 
     async def _config_file(self, customer: Customer, form: Form, request: UploadRequest) -> UploadReply:
         body = await self._configs.answer(read_mode(form), customer.logger_serial_number, form)
@@ -323,17 +315,14 @@ class Receiver:
 
     async def _xml_log(self, customer: Customer, message: XmlMessage, body: bytes) -> None:
         now = int(self._clock.seconds())
-        logs = [
-            (_held_device(customer, device, now), await self._reader.read_device(customer, device))
-            for device in message.devices
-        ]
+        logs = [(device, await self._reader.read_device(customer, device)) for device in message.devices]
         parsed = [read.parsed for _, read in logs]
         if any(log.rows for log in parsed) and not any(log.readable_rows for log in parsed):
             raise UploadError("the message has no readable record")
         future = [read for _, read in logs if is_all_future(read)]
         if future and not any(read.parsed.readings or read.unread for _, read in logs):
             raise FutureRows(sum(read.parsed.skipped["future"] for read in future))
-        await self._keep(customer, logs, body)
+        await self._keep(customer, logs, body, now)
         self._archived(customer, "xml", body)
 
     def _archived(
@@ -374,14 +363,15 @@ class Receiver:
         return UploadReply(status, replies.failure(reason), outcome=outcome)
 
 
-def _held_device(customer: Customer, device: XmlDevice, received: int) -> HeldLog:
-    """The form in which the records of a message's device are held."""
+def _held_log(serial: str, log: LogHeader | XmlDevice, received: int) -> HeldLog:
+    """The form in which a log, or the records of a message's device, are held."""
     return HeldLog(
-        serial=customer.logger_serial_number,
-        meter=device.meter,
+        serial=serial,
+        meter=log.meter,
         received=received,
-        format="xml",
-        device_name=device.name,
-        device_type=device.device_type,
-        device_class=device.device_class,
+        format="xml" if isinstance(log, XmlDevice) else "log",
+        device_name=log.name,
+        device_type=log.device_type,
+        device_class=log.device_class,
+        filename="" if isinstance(log, XmlDevice) else log.filename,
     )

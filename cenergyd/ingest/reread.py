@@ -32,7 +32,7 @@ from cenergyd.ingest.archive_format import (
     file_day,
     read_upload,
 )
-from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps, inflated
+from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogReader, ReadLog, in_steps, inflated
 from cenergyd.readings.corrected import as_measured
 from cenergyd.readings.model import Reading, SeriesReadings, series_name
 from cenergyd.readings.pauses import is_regular, usual_intervals
@@ -180,13 +180,7 @@ class Rereader:
         header = read_log_header(Form(upload.fields, {"LOGFILE": FilePart(upload.filename, upload.content)}))
         if meter not in (None, header.meter):
             return []
-        file = LogFile(
-            meter=header.meter,
-            content=header.content,
-            device_class=header.device_class,
-            device_type=header.device_type,
-        )
-        read = await self.reader.read_file(customer, file, upload.received)
+        read = await self.reader.read_file(customer, header, upload.received)
         times = set() if read.unread else row_times(header.content, MAX_INFLATED_BYTES)
         return [(header.meter, self._known(read, times, upload))]
 

@@ -65,7 +65,7 @@ def test_a_log_upload(packed: bool) -> None:
     )
     header = read_log_header(form)
     assert header == LogHeader(
-        meter="35", filename="modbus/mb-035.00000000_1.log.gz", content=content, device_name="Meter 35",
+        meter="35", filename="modbus/mb-035.00000000_1.log.gz", content=content, name="Meter 35",
         device_class="35", trace=True,
     )  # fmt: skip
     assert repr(content) not in repr(header)
@@ -88,8 +88,8 @@ def test_a_log_upload_without_file_or_of_another_meter_is_refused() -> None:
 
 def test_device_texts_are_bounded_lines() -> None:
     header = read_log_header(uploaded(b"x", MODBUSDEVICENAME="a\nb" + "x" * 500))
-    assert header.device_name.startswith("a b")
-    assert len(header.device_name) == 128
+    assert header.name.startswith("a b")
+    assert len(header.name) == 128
 
 
 def test_status() -> None:

@@ -40,7 +40,8 @@ class NeighbourReader:
         # A series that has ended before the range needs no earlier readings, if all of the range was read.
         ended = await self._ended(found, time_range.start) if read.start <= time_range.start else set()
         for name in found.keys() - ended:  # no pause of the others reaches into the range
-            await self._before(found, name, read.start, time_range.start)
+            if bisect_left(found[name], (time_range.start,)) < NEARBY:
+                await self._before(found, name, read.start, time_range.start)
         return found
 
     async def _ended(self, rows: ReadRows, time: int) -> set[str]:

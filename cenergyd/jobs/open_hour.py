@@ -192,8 +192,8 @@ class HoursReader:
         for hour in await self._open_hours():
             if hour.start < end and start < hour.end:
                 # A stored point is stale: the hour had ended before the readings after it were voided.
-                found = [point for point in found if not hour.start <= point.time < hour.end]
-                found += await self._of_hour(series, hour, start, end)
+                before, after = found[: bisect_left(found, (hour.start,))], found[bisect_left(found, (hour.end,)) :]
+                found = [*before, *await self._of_hour(series, hour, start, end), *after]
         for hour in await self._hours_before(stored, start):
             if hour.start < end and start < hour.end and not _has(stored, hour):
                 found = [*found, *await self._of_hour(series, hour, start, end)]
@@ -227,4 +227,5 @@ class HoursReader:
 
 
 def _has(points: Sequence[FieldPoint], hour: TimeRange) -> bool:
-    return any(hour.start <= point.time < hour.end for point in points)
+    position = bisect_left(points, (hour.start,))
+    return position < len(points) and points[position].time < hour.end

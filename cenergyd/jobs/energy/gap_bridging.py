@@ -64,8 +64,8 @@ def power_lines(readings: Sequence[Reading], longest: int) -> list[Line]:
     :param longest: a longer pause is always a gap, s.
     """
     times = [reading[0] for reading in readings]
-    if is_even(times, longest) and has_power(readings):
-        powers = [reading[1] for reading in readings]
+    powers = [reading[1] for reading in readings]
+    if is_even(times, longest) and _are_plausible(powers):
         return list(map(_new_line, zip(times, times[1:], powers, powers[1:], repeat("measured"), repeat(0.0))))
     usual = usual_intervals(times, longest)
     lines = []
@@ -87,7 +87,10 @@ def power_lines(readings: Sequence[Reading], longest: int) -> list[Line]:
 
 def has_power(readings: Sequence[Reading]) -> bool:
     """Whether every reading has a plausible P."""
-    powers = [reading[1] for reading in readings]
+    return _are_plausible([reading[1] for reading in readings])
+
+
+def _are_plausible(powers: Sequence[float | None]) -> bool:
     return None not in powers and min(powers) >= -MAX_VALUE and max(powers) <= MAX_VALUE  # type: ignore[type-var, operator]
 
 
@@ -105,6 +108,8 @@ def _kind(usual: Sequence[int | None], first: int, last: int, pause: int, longes
 
 def gaps_between(readings: Sequence[Reading], lines: Sequence[Line]) -> list[Gap]:
     """Neighbouring readings without a line between them, ascending, if registers may be able to fill the gap."""
+    if len(lines) == len(readings) - 1:
+        return []  # each reading but the first has the line that ends at it
     ends = [line[1] for line in lines]
     starts = {line[0] for line in lines}
     found = []
@@ -178,8 +183,8 @@ def sum_lines(one: Sequence[Line], other: Sequence[Line], sign: float) -> list[L
     i = j = 0
     while i < len(one) and j < len(other):
         mine, theirs = one[i], other[j]
-        if mine[:2] == theirs[:2] and mine[4] == theirs[4]:
-            start, end, first, last, kind, _ = mine
+        start, end, first, last, kind, _ = mine
+        if start == theirs[0] and end == theirs[1] and kind == theirs[4]:
             found.append(_new_line((start, end, first + sign * theirs[2], last + sign * theirs[3], kind, 0.0)))
             i += 1
             j += 1

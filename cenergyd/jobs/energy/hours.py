@@ -20,7 +20,6 @@ from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.backlog_walk import STEP_ITEMS
 from cenergyd.jobs.energy.energy import KindEnergy, energy
-from cenergyd.jobs.energy.even_rows import rows_near
 from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.registers import Counted, Step, counted
 from cenergyd.jobs.energy.role_power import AROUND_SECONDS, SEGMENTS_AROUND, RolePowerReader
@@ -58,7 +57,6 @@ class HourEnergy:
         self._customer = customer
         self._readings = readings
         self._pause = pause
-        self._longest = longest
         self.zone = zone_of(customer.time_zone)
         self.lines = RolePowerReader(customer, readings, longest, now)
         self._tariff = _valid_tariff(customer)
@@ -81,7 +79,6 @@ class HourEnergy:
         :param rows: the readings that determine the power over the hours.
         :param registers: whether to include the counts of the meters' registers.
         """
-        rows = rows_near(rows, hours, self._longest)
         # The hours of many sites may come at once.
         await self._pause()
         pause = without_yielding if sum(map(len, rows.values())) <= STEP_ITEMS else self._pause

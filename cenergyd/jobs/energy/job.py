@@ -12,6 +12,7 @@ from cenergyd.customers.model import Customer, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, around_hours, replace_in_turn, walk
+from cenergyd.jobs.energy.even_rows import rows_near
 from cenergyd.jobs.energy.hours import HourEnergy, energy_series
 from cenergyd.jobs.neighbour_readings import ReadRows
 from cenergyd.jobs.open_hour import OpenHour, measured_segments, newest_of, stays_open, without
@@ -34,8 +35,8 @@ class _Metering:
     def __init__(self, customer: Customer, context: JobContext) -> None:
         self._customer = customer
         self._context = context
-        longest = context.settings.rollups.max_gap_seconds
-        self._hours = HourEnergy(customer, context.readings, longest, context.now, context.pause)
+        self._longest = context.settings.rollups.max_gap_seconds
+        self._hours = HourEnergy(customer, context.readings, self._longest, context.now, context.pause)
         self._zone = self._hours.zone
         self._segments = partial(measured_segments, customer)
         self._open = OpenHour(self._segments, context.readings, self._zone, context.now)
@@ -63,6 +64,7 @@ class _Metering:
             await self._open.close_before(chunk.start, reach.start, partial(self.run, goes_on=True))
         open_hour = None if goes_on else await self._open.hour(rows, read)
         for hours in without(reach, open_hour):
-            points = await self._hours.points(await neighbours.completed(rows, read, hours), hours)
+            near = rows_near(await neighbours.completed(rows, read, hours), hours, self._longest)
+            points = await self._hours.points(near, hours)
             items: list[Replacement] = [(energy_series(name), *hours, found) for name, found in points.items()]
             await replace_in_turn(self._context.readings, items, "covered_seconds")

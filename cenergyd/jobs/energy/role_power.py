@@ -117,7 +117,8 @@ class RolePowerReader:
                     part = TimeRange(max(segment.start, window.start), min(segment.end, window.end))
                     summands = lines_within(found[one], *part), lines_within(found[other], *part)
                     found[role] += _within(sum_lines(*summands, sign), segment)
-            found[role].sort()
+            if len(segments[role]) > 1:  # computed ones come after the others
+                found[role].sort()
         return found
 
     async def steps(

@@ -79,6 +79,8 @@ def is_bridgeable(pause: int, usual: int) -> bool:
 
 def valid_seconds(times: Sequence[int], longest: int) -> list[int]:
     """How long each reading (ascending times) is valid for, s: until the next one, at most its usual interval; 0 where unknown."""
+    if is_even(times, longest):
+        return [times[1] - times[0]] * len(times)
     usual = usual_intervals(times, longest)
     found: list[int] = []
     before, last_usual = longest + 1, 0

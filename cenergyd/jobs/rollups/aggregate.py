@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import fsum
-from typing import NamedTuple
-
-import attrs
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from cenergyd.derivation.formulas import power_factor, reactive_power
 from cenergyd.readings.model import MISSING_METER, Reading
@@ -21,6 +21,7 @@ from cenergyd.readings.signs import SIGNED
 CHANNELS = ("P", "Q", "L1_V")
 """Channels that are aggregated: kW, kvar, V."""
 _COLUMNS = {channel: Reading._fields.index(channel) for channel in CHANNELS}
+_ESTIMATED = itemgetter(Reading._fields.index("estimated"))
 
 FACTOR_SLACK = 1e-6
 """How far a stored power factor may differ from that of its P and Q; it is rounded to 9 decimals."""
@@ -42,11 +43,13 @@ class Stat(NamedTuple):
 
 def stat(number: int, total: float, low: float, high: float) -> Stat:
     """A channel's values over a window from their number (at least one), sum, least and greatest."""
-    return Stat(number, total, low, high, min(high, max(low, total / number)))
+    return _new_stat((number, total, low, high, min(high, max(low, total / number))))
 
 
-@attrs.frozen(slots=True)
-class PartialRollup:
+_new_stat: Final = partial(tuple.__new__, Stat)
+
+
+class PartialRollup(NamedTuple):
     """The aggregates of a window that can be combined with those of other windows."""
 
     readings: int
@@ -75,6 +78,8 @@ class ReadingColumns:
         self._is_missing_meter = series.endswith(f"_{MISSING_METER}")
         self.times: list[int] = []
         """The times of all readings, ascending."""
+        self._is_even = True
+        """Whether the power factor follows from P and Q of all readings; otherwise the columns below say from which it does."""
         # Where every reading has a channel, its times are the list of all times.
         self._channels: dict[str, tuple[list[int], list[float]]] = {channel: (self.times, []) for channel in CHANNELS}
         self._estimates: list[int] = []
@@ -88,15 +93,21 @@ class ReadingColumns:
         """Add readings, ascending in time and later than those before."""
         if not readings:
             return
+        before = len(self.times)
         new = [reading[0] for reading in readings]
         complete = {channel: self._add_channel(channel, new, readings) for channel in CHANNELS}
         self.times += new
-        if complete["P"] and complete["Q"] and not self._is_missing_meter and not any(r[5] for r in readings):
-            self._pf_times += new
-            self._pf_P += [reading[1] for reading in readings]  # type: ignore[misc]
-            self._pf_Q += [reading[4] for reading in readings]  # type: ignore[misc]
-            self._pf_estimated += [0.0] * len(new)
+        if complete["P"] and complete["Q"] and self._all_count(readings):
+            if not self._is_even:
+                self._pf_times += new
+                self._pf_P += [reading[1] for reading in readings]  # type: ignore[misc]
+                self._pf_Q += [reading[4] for reading in readings]  # type: ignore[misc]
+                self._pf_estimated += [0.0] * len(new)
             return
+        if self._is_even:
+            self._is_even = False
+            self._pf_times, self._pf_estimated = self.times[:before], [0.0] * before
+            self._pf_P, self._pf_Q = (self._channels[channel][1][:before] for channel in ("P", "Q"))
         if all(
             reading[2] is None and reading[4] is None for reading in readings
         ):  # without L1_PF and Q nothing tells Q
@@ -126,6 +137,12 @@ class ReadingColumns:
         times += [time for time, _ in known]
         values += [value for _, value in known]
         return False
+
+    def _all_count(self, readings: Sequence[Reading]) -> bool:
+        """Whether all of some readings, which have P and Q, count for the power factor by these."""
+        if any(map(_ESTIMATED, readings)):
+            return False
+        return not self._is_missing_meter or all(map(_has_physical_factor, readings))
 
     def _add_power(self, reading: Reading) -> None:
         time, P, estimated = reading[0], reading[1], reading[5]
@@ -161,6 +178,9 @@ class ReadingColumns:
                 inside = values[bisect_left(times, start) : bisect_left(times, end)]
             if inside:
                 stats[channel] = stat(len(inside), fsum(inside), min(inside), max(inside))
+        if self._is_even:
+            pf_P, pf_Q = stats["P"].total, stats["Q"].total
+            return PartialRollup(until - since, False, stats, pf_P, pf_Q, power_factor(pf_P, pf_Q))
         first, last = bisect_left(self._pf_times, start), bisect_left(self._pf_times, end)
         pf_P, pf_Q = fsum(self._pf_P[first:last]), fsum(self._pf_Q[first:last])
         estimated = bisect_left(self._estimates, end) > bisect_left(self._estimates, start)
@@ -209,7 +229,8 @@ def sign_corrected_rollup(part: PartialRollup) -> PartialRollup:
 
 
 def _has_physical_factor(reading: Reading) -> bool:
-    if reading.P is None or reading.Q is None:
+    P, own, Q = reading[1], reading[2], reading[4]
+    if P is None or Q is None:
         return False
-    factor = power_factor(reading.P, reading.Q)
-    return reading.L1_PF is None or (factor is not None and abs(reading.L1_PF - factor) <= FACTOR_SLACK)
+    factor = power_factor(P, Q)
+    return own is None or (factor is not None and abs(own - factor) <= FACTOR_SLACK)

@@ -15,7 +15,7 @@ from statistics import median_low
 
 from cenergyd.customers.model import TimeRange
 from cenergyd.readings.interval import LONGEST_INTERVAL, near_clock_interval
-from cenergyd.readings.pauses import usual_intervals, valid_seconds
+from cenergyd.readings.pauses import is_even, usual_intervals, valid_seconds
 
 ENOUGH_READINGS = 4
 """Minimum number of readings in an hour that determine its usual interval; fewer may be the remainder of many."""
@@ -44,6 +44,8 @@ def expected_by_validity(window: TimeRange, valid: Sequence[int]) -> int | None:
 
 def hour_interval(times: Sequence[int]) -> int:
     """The usual interval from the times of an hour's own readings (ascending), s; 0 if they do not determine it."""
+    if len(times) >= ENOUGH_READINGS and is_even(times, LONGEST_INTERVAL):
+        return near_clock_interval(times[1] - times[0])
     usual = [each for each in usual_intervals(times, LONGEST_INTERVAL) if each is not None]
     if len(times) >= ENOUGH_READINGS and usual:
         return near_clock_interval(median_low(usual))

@@ -187,8 +187,10 @@ def _completeness(fields: Mapping[str, float | int | str | bool], expected: int)
 
 
 def _is_even(part: PartialRollup) -> bool:
-    counts = all(stat.number == part.readings for stat in part.stats.values())
-    return counts and _even_sums(part.stats) == (part.pf_P, part.pf_Q)
+    for stat in part.stats.values():
+        if stat.number != part.readings:
+            return False
+    return _even_sums(part.stats) == (part.pf_P, part.pf_Q)
 
 
 def _even_sums(stats: Mapping[str, Stat]) -> tuple[float, float]:

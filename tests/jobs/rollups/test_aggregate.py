@@ -6,7 +6,6 @@ import itertools
 from math import fsum, sqrt
 from random import Random
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,7 +123,7 @@ def test_an_hour_comes_back_from_its_point(readings: list[Reading]) -> None:
         assert other.total == pytest.approx(stat.total, rel=1e-12, abs=1e-9)
     of_first_version = FieldPoint(0, hour_fields(TimeRange(0, 3600), part, 60, 60))
     # It did not keep how much of a sum was estimated where some readings had a Q of their own.
-    assert attrs.evolve(rollup_of_point(of_first_version), pf_Q_estimated=part.pf_Q_estimated) == part
+    assert rollup_of_point(of_first_version)._replace(pf_Q_estimated=part.pf_Q_estimated) == part
 
 
 @given(st.lists(readings_in_an_hour, min_size=1, max_size=4))
@@ -277,3 +276,30 @@ def test_readings_with_p_alone_give_what_each_gives() -> None:
         assert part == one_by_one.part(start, end) == with_a_factor.part(start, end)
         assert part is not None and part.estimated == any(start <= time < end for time in (420, 2400))
         assert (part.pf_P, part.pf_Q, part.factor) == (0.0, 0.0, None)
+
+
+complete_readings = st.lists(
+    st.builds(Reading, time=st.integers(0, 3599), P=power, L1_PF=st.none() | st.just(0.9), L1_V=maybe, Q=power),
+    unique_by=lambda reading: reading.time,
+    max_size=20,
+)
+
+
+@given(
+    complete_readings | readings_in_an_hour, st.lists(st.integers(0, 40)), st.sampled_from(["A_1", "A_missing_meter"])
+)
+def test_readings_added_in_any_parts_give_the_same(readings: list[Reading], cuts: list[int], series: str) -> None:
+    """Whether or not all of them have P and Q, and a power factor that follows from these."""
+    readings.sort()
+    edges = sorted({0, *(min(cut, len(readings)) for cut in cuts), len(readings)})
+    in_parts, one_by_one = (
+        ReadingColumns(series=series),
+        ReadingColumns([Reading(-60, P=1.0, L1_PF=0.5)], series=series),
+    )
+    for first, last in itertools.pairwise(edges):
+        in_parts.add(readings[first:last])
+    for reading in readings:
+        one_by_one.add([reading])
+    for start, end in ((0, 3600), (0, 900), (1800, 3600)):
+        assert in_parts.part(start, end) == one_by_one.part(start, end)
+        assert in_parts.part(start, end) == ReadingColumns(readings, series=series).part(start, end)

@@ -20,13 +20,12 @@ from cenergyd.jobs.energy.even_rows import rows_near
 from cenergyd.jobs.energy.role_power import AROUND_SECONDS
 from cenergyd.jobs.neighbour_readings import NeighbourReader, ReadRows
 from cenergyd.jobs.open_hour import HoursReader, OpenHour, newest_of, newest_reading, stays_open, without
-from cenergyd.jobs.rollups.aggregate import ReadingColumns
+from cenergyd.jobs.rollups.aggregate import LARGEST, PartialRollup, stat_of
 from cenergyd.jobs.rollups.completeness import LONGEST_PAUSE, expected_by_validity
 from cenergyd.jobs.rollups.points import window_fields
 from cenergyd.jobs.windows import widen, window_at, windows
-from cenergyd.readings.model import FieldPoint, Reading, series_name
+from cenergyd.readings.model import FieldPoint, series_name
 from cenergyd.readings.pauses import valid_seconds
-from cenergyd.readings.signs import negated
 from cenergyd.readings.store import ReadingStore
 
 RESOLUTION = "15m"
@@ -141,35 +140,33 @@ def _names(customer: Customer, window: TimeRange) -> list[str]:
     return sorted({segment.series for segment in segments})
 
 
-def utility_readings(customer: Customer, window: TimeRange, readings: dict[str, list[Reading]]) -> list[Reading]:
-    """P at the grid over a window, import positive, from the series that held the role at each time; without other channels."""
-    return [
-        Reading(reading.time, negated(reading.P) if place.reversed else reading.P, estimated=reading.estimated)
-        for place in role_segments(customer, "utility", *window)
-        for reading in readings.get(place.series, ())
-        if place.start <= reading.time < place.end and reading.P is not None
-    ]
-
-
-def _points(customer: Customer, reach: TimeRange, rows: dict[str, list[Reading]], zone: ZoneInfo) -> list[FieldPoint]:
-    rows = rows_near(rows, reach, LONGEST_PAUSE)
-    places = role_segments(customer, "utility", reach.start - DAY, reach.end + DAY)
-    times = [
-        reading.time
-        for place in places
-        for reading in rows.get(place.series, ())
-        if place.start <= reading.time < place.end and reading.P is not None
-    ]
-    columns = ReadingColumns(utility_readings(customer, reach, rows))
-    known = valid_seconds(times, LONGEST_PAUSE)
+def _points(customer: Customer, reach: TimeRange, rows: ReadRows, zone: ZoneInfo) -> list[FieldPoint]:
+    times, powers = _grid_power(
+        customer, TimeRange(reach.start - DAY, reach.end + DAY), rows_near(rows, reach, LONGEST_PAUSE)
+    )
+    valid = valid_seconds(times, LONGEST_PAUSE)
     points = []
     for window in windows(*reach, RESOLUTION, zone):
-        part = columns.part(*window)
-        if part is not None and "P" in part.stats:  # without it all powers are implausibly large
-            inside = known[bisect_left(times, window.start) : bisect_left(times, window.end)]
-            fields = window_fields(window, part, expected_by_validity(window, inside))
+        first, last = bisect_left(times, window.start), bisect_left(times, window.end)
+        inside = [power for power in powers[first:last] if -LARGEST <= power <= LARGEST]
+        if inside:
+            part = PartialRollup(len(inside), False, {"P": stat_of(inside)}, 0.0, 0.0, None)
+            fields = window_fields(window, part, expected_by_validity(window, valid[first:last]))
             points.append(FieldPoint(window.start, {name: fields[name] for name in FIELDS if name in fields}))
     return points
+
+
+def _grid_power(customer: Customer, window: TimeRange, rows: ReadRows) -> tuple[list[int], list[float]]:
+    """The times, ascending, and values of P at the grid, import positive, from the series that held the role at each time."""
+    times: list[int] = []
+    powers: list[float] = []
+    for place in role_segments(customer, "utility", *window):
+        readings = rows.get(place.series, [])
+        own = readings[bisect_left(readings, (place.start,)) : bisect_left(readings, (place.end,))]
+        known = [(each[0], each[1]) for each in own if each[1] is not None]
+        times += [time for time, _ in known]
+        powers += [0.0 - power if place.reversed else power for _, power in known]  # 0.0, not -0.0
+    return times, powers
 
 
 def _by_logger(customer: Customer, reach: TimeRange, points: Sequence[FieldPoint]) -> list[Replacement]:

@@ -46,6 +46,11 @@ def stat(number: int, total: float, low: float, high: float) -> Stat:
     return _new_stat((number, total, low, high, min(high, max(low, total / number))))
 
 
+def stat_of(values: Sequence[float]) -> Stat:
+    """A channel's values over a window (at least one)."""
+    return stat(len(values), fsum(values), min(values), max(values))
+
+
 _new_stat: Final = partial(tuple.__new__, Stat)
 
 
@@ -177,7 +182,7 @@ class ReadingColumns:
             else:
                 inside = values[bisect_left(times, start) : bisect_left(times, end)]
             if inside:
-                stats[channel] = stat(len(inside), fsum(inside), min(inside), max(inside))
+                stats[channel] = stat_of(inside)
         if self._is_even:
             pf_P, pf_Q = stats["P"].total, stats["Q"].total
             return PartialRollup(until - since, False, stats, pf_P, pf_Q, power_factor(pf_P, pf_Q))

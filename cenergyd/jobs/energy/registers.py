@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from math import fsum
 from operator import itemgetter, mul
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cenergyd.customers.model import TimeRange
 from cenergyd.jobs.energy.energy import energy
@@ -44,6 +45,9 @@ class Step(NamedTuple):
     export_kwh: float | None
     net_kwh: float | None
     """Import less export, if the meter has only a net register."""
+
+
+_new_step: Final = partial(tuple.__new__, Step)
 
 
 class Counted(NamedTuple):
@@ -86,7 +90,7 @@ def _small_step(before: Reading, after: Reading) -> Step | None:
         return None
     more_imported, more_exported = later_imported - imported, later_exported - exported
     if 0 <= more_imported <= LEAST_PLAUSIBLE and 0 <= more_exported <= LEAST_PLAUSIBLE:
-        return Step(start, end, more_imported, more_exported, None)
+        return _new_step((start, end, more_imported, more_exported, None))
     return None
 
 
@@ -99,6 +103,9 @@ def register_pairs(
     :param longest: maximum seconds over which readings without registers are skipped.
     :param scaled: ranges (start, end) in which readings are scaled by a correction; no step crosses one.
     """
+    near = _near(readings, window)
+    if not scaled and None not in [reading[7] for reading in near]:  # the usual case
+        return list(pairwise(near))
     found: list[Pair] = []
     for (first, before), (last, after) in pairwise(_with_registers(readings, window)):
         missing = last - first - 1
@@ -137,13 +144,15 @@ def added_steps(pair: Pair, factors: Sequence[float], steps: Sequence[Step]) -> 
     return None if net is None else Step(start, end, None, None, net)
 
 
+def _near(readings: Sequence[Reading], window: TimeRange) -> Sequence[Reading]:
+    """The readings from the last one at or before the window's start to the first one at or after its end."""
+    first = max(0, bisect_right(readings, window.start, key=_TIME) - 1)
+    return readings[first : bisect_left(readings, window.end, key=_TIME) + 1]
+
+
 def _with_registers(readings: Sequence[Reading], window: TimeRange) -> list[tuple[int, Reading]]:
     """The readings with registers, with their indexes, from the last one at or before the window's start to the first one at or after its end."""
     position, last = bisect_right(readings, window.start, key=_TIME), bisect_left(readings, window.end, key=_TIME)
-    first = max(0, position - 1)
-    near = readings[first : last + 1]
-    if all(reading[7] is not None for reading in near):  # the usual case
-        return list(enumerate(near, first))
     found = [(index, readings[index]) for index in range(position, last) if has_registers(readings[index])]
     before = next((index for index in range(position - 1, -1, -1) if has_registers(readings[index])), None)
     after = next((index for index in range(last, len(readings)) if has_registers(readings[index])), None)
@@ -158,6 +167,8 @@ def step_by_highest_power(pair: Pair, highest: float) -> Step | None:
 
 def known_steps(steps: Sequence[Step], lines: Sequence[Line]) -> list[Step]:
     """The steps over times for which power is known throughout; both ascending."""
+    if not steps:
+        return []
     runs: list[list[int]] = []
     run_end: int | None = None
     for line in lines:
@@ -260,8 +271,8 @@ def _share(count: float | None, inside: float, whole: float, share: float) -> fl
 
 def _between(parts: Sequence[Step], within: TimeRange) -> list[TimeRange]:
     """The parts of a window that no step covers."""
-    edges = [within.start, *(edge for part in parts for edge in part[:2]), within.end]
-    return [TimeRange(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
+    ends, starts = [within.start, *map(_STEP_END, parts)], [*map(_TIME, parts), within.end]
+    return [TimeRange(end, start) for end, start in zip(ends, starts, strict=True) if end < start]
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

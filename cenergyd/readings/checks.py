@@ -165,9 +165,11 @@ def _check_time(time: int) -> None:
 
 def _fields(fields: Mapping[str, object], time: int) -> dict[str, float | str | bool]:
     _check_field_names(tuple(fields), time)
-    # Nearly all values are finite floats: their difference from themselves is 0. Adding 0.0 makes 0.0 of -0.0.
+    # Nearly all values are finite numbers: their difference from themselves is 0. Adding 0.0 makes floats of them, and 0.0 of -0.0.
     return {
-        name: value + 0.0 if type(value) is float and value - value == 0.0 else _field(name, value, time)
+        name: value + 0.0
+        if (type(value) is float or type(value) is int) and value - value == 0.0
+        else _field(name, value, time)
         for name, value in fields.items()
     }
 

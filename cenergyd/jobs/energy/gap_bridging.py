@@ -15,7 +15,7 @@ from functools import partial
 from itertools import pairwise, repeat
 from math import fsum, isfinite
 from operator import itemgetter
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeGuard
 
 from cenergyd.readings.model import MAX_VALUE, Reading
 from cenergyd.readings.pauses import is_bridgeable, is_even, is_regular, usual_intervals
@@ -65,8 +65,8 @@ def power_lines(readings: Sequence[Reading], longest: int) -> list[Line]:
     """
     times = [reading[0] for reading in readings]
     powers = [reading[1] for reading in readings]
-    if is_even(times, longest) and _are_plausible(powers):
-        return list(map(_new_line, zip(times, times[1:], powers, powers[1:], repeat("measured"), repeat(0.0))))
+    if is_even(times, longest) and are_plausible(powers):
+        return measured_lines(times, powers)
     usual = usual_intervals(times, longest)
     lines = []
     before, start, first = -1, 0, 0.0
@@ -85,12 +85,18 @@ def power_lines(readings: Sequence[Reading], longest: int) -> list[Line]:
     return lines
 
 
+def measured_lines(times: Sequence[int], powers: Sequence[float]) -> list[Line]:
+    """The lines between neighbouring readings without a gap."""
+    return list(map(_new_line, zip(times, times[1:], powers, powers[1:], repeat("measured"), repeat(0.0))))
+
+
 def has_power(readings: Sequence[Reading]) -> bool:
     """Whether every reading has a plausible P."""
-    return _are_plausible([reading[1] for reading in readings])
+    return are_plausible([reading[1] for reading in readings])
 
 
-def _are_plausible(powers: Sequence[float | None]) -> bool:
+def are_plausible(powers: list[float | None]) -> TypeGuard[list[float]]:
+    """Whether all of some powers (at least one) are known and plausible."""
     return None not in powers and min(powers) >= -MAX_VALUE and max(powers) <= MAX_VALUE  # type: ignore[type-var, operator]
 
 

@@ -19,14 +19,15 @@ from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.backlog_walk import STEP_ITEMS
-from cenergyd.jobs.energy.energy import KindEnergy, energy
+from cenergyd.jobs.energy.energy import Energy, KindEnergy, energy
+from cenergyd.jobs.energy.even_hour import even_hour
 from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.registers import Counted, Step, counted
 from cenergyd.jobs.energy.role_power import AROUND_SECONDS, SEGMENTS_AROUND, RolePowerReader
 from cenergyd.jobs.neighbour_readings import ReadRows
 from cenergyd.jobs.tariff.model import LabelledRange, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_of
-from cenergyd.jobs.windows import windows
+from cenergyd.jobs.windows import window_at, windows
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.yielding import Cooperate, without_yielding
@@ -57,6 +58,7 @@ class HourEnergy:
         self._customer = customer
         self._readings = readings
         self._pause = pause
+        self._longest = longest
         self.zone = zone_of(customer.time_zone)
         self.lines = RolePowerReader(customer, readings, longest, now)
         self._tariff = _valid_tariff(customer)
@@ -79,6 +81,10 @@ class HourEnergy:
         :param rows: the readings that determine the power over the hours.
         :param registers: whether to include the counts of the meters' registers.
         """
+        if not registers and self._tariff is None and window_at(hours.start, "1h", self.zone) == hours:
+            even = even_hour(self._customer, rows, hours, self._longest)
+            if even is not None:
+                return {name: [_point(hours, each)] if each.covered_seconds else [] for name, each in even.items()}
         # The hours of many sites may come at once.
         await self._pause()
         pause = without_yielding if sum(map(len, rows.values())) <= STEP_ITEMS else self._pause
@@ -142,6 +148,10 @@ def energy_point(part: LabelledRange | TimeRange, lines: Sequence[Line], steps: 
     found = energy(lines, part.start, part.end)
     if not found.covered_seconds:
         return None
+    return _point(part, found, counted(steps, lines, TimeRange(part.start, part.end)))
+
+
+def _point(part: LabelledRange | TimeRange, found: Energy, by_registers: Counted | None = None) -> FieldPoint:
     fields: dict[str, float | int | str | bool] = {
         "import_kwh": found.import_kwh,
         "export_kwh": found.export_kwh,
@@ -149,7 +159,7 @@ def energy_point(part: LabelledRange | TimeRange, lines: Sequence[Line], steps: 
         "seconds": part.end - part.start,
         **_kind_fields("bridged", found.bridged),
         **_kind_fields("interpolated", found.interpolated),
-        **register_fields(counted(steps, lines, TimeRange(part.start, part.end))),
+        **register_fields(by_registers),
     }
     if isinstance(part, LabelledRange):
         fields["season"] = part.label.season

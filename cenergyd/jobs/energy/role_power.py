@@ -136,7 +136,7 @@ class RolePowerReader:
             if segment.sum:
                 found += await self._sum_steps(segment, rows, window)
                 continue
-            own = _of_segment(segment, rows.get(segment.series, ()))
+            own = of_segment(segment, rows.get(segment.series, ()))
             scaled = await self._scaled(segment, TimeRange(own[0].time, own[-1].time)) if own else []
             counts, doubtful = steps_between(own, self._longest, window, scaled)
             counts = sorted([*counts, *(await self._doubtful_steps(segment, doubtful)).values()])
@@ -161,7 +161,7 @@ class RolePowerReader:
     async def _measured(
         self, segment: RoleSegment, rows: Mapping[str, Sequence[Reading]], window: TimeRange
     ) -> list[Line]:
-        own = _of_segment(segment, rows.get(segment.series, ()))
+        own = of_segment(segment, rows.get(segment.series, ()))
         lines = power_lines(own, self._longest)
         gaps = [
             gap for gap in gaps_between(own, lines) if gap.before.time < window.end and gap.after.time > window.start
@@ -181,7 +181,7 @@ class RolePowerReader:
 
         What is plausible depends on the power in the month before and after.
         """
-        own = _of_segment(segment, rows.get(segment.series, ()))
+        own = of_segment(segment, rows.get(segment.series, ()))
         found: dict[Gap, Advance | None] = {}
         for gap in gaps:
             # If an advance is plausible by the nearest readings, it is by the whole month, which is therefore only read if it is not.
@@ -210,7 +210,7 @@ class RolePowerReader:
         self, segment: RoleSegment, rows: Mapping[str, Sequence[Reading]], window: TimeRange
     ) -> list[Step]:
         """The steps of a sum's registers, where each of its meters' is known."""
-        own, parts = _of_segment(segment, rows.get(segment.series, ())), parts_of(segment)
+        own, parts = of_segment(segment, rows.get(segment.series, ())), parts_of(segment)
         scaled = await self._scaled(segment, TimeRange(own[0].time, own[-1].time)) if own else []
         pairs = register_pairs(own, self._longest, window, scaled)
         steps: list[dict[Pair, Step]] = []
@@ -306,7 +306,7 @@ def _highest_near(own: Sequence[Reading], gap: Gap) -> float:
     return max(powers, default=0.0)
 
 
-def _of_segment(segment: RoleSegment, readings: Sequence[Reading]) -> Sequence[Reading]:
+def of_segment(segment: RoleSegment, readings: Sequence[Reading]) -> Sequence[Reading]:
     """The readings of a segment's time, sign-corrected."""
     own = readings[bisect_left(readings, (segment.start,)) : bisect_left(readings, (segment.end,))]
     return [sign_corrected(reading) for reading in own] if segment.reversed else own

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import fsum
+from math import fsum, hypot
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -43,7 +43,8 @@ class Stat(NamedTuple):
 
 def stat(number: int, total: float, low: float, high: float) -> Stat:
     """A channel's values over a window from their number (at least one), sum, least and greatest."""
-    return _new_stat((number, total, low, high, min(high, max(low, total / number))))
+    mean = total / number
+    return _new_stat((number, total, low, high, mean if low <= mean <= high else min(high, max(low, mean))))
 
 
 def stat_of(values: Sequence[float]) -> Stat:
@@ -237,5 +238,8 @@ def _has_physical_factor(reading: Reading) -> bool:
     P, own, Q = reading[1], reading[2], reading[4]
     if P is None or Q is None:
         return False
+    apparent = hypot(P, Q)
+    if own is not None and apparent and abs(own - abs(P) / apparent) <= FACTOR_SLACK / 2:
+        return True  # the usual case: whatever the rounding does, it is nearer than the slack
     factor = power_factor(P, Q)
     return own is None or (factor is not None and abs(own - factor) <= FACTOR_SLACK)

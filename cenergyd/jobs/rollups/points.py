@@ -29,13 +29,16 @@ Fields = dict[str, float | int | str | bool]
 ESTIMATED = 1
 UNEVEN = 2
 NO_FACTOR = 4
+_LIMITS = {channel: (f"{channel}_min", f"{channel}_max") for channel in CHANNELS}
+"""The names of the fields of each channel's least and greatest value."""
 
 
 def window_point(start: int, part: PartialRollup) -> FieldPoint:
     """The point of a window shorter than an hour."""
     fields: Fields = {"readings": part.readings}
     for channel, stat in part.stats.items():
-        fields[channel], fields[f"{channel}_min"], fields[f"{channel}_max"] = stat.mean, stat.low, stat.high
+        low, high = _LIMITS[channel]
+        fields[channel], fields[low], fields[high] = stat.mean, stat.low, stat.high
     flags = ESTIMATED if part.estimated else 0
     if part.factor is None:
         flags += NO_FACTOR

@@ -167,12 +167,14 @@ def step_by_highest_power(pair: Pair, highest: float) -> Step | None:
 
 def known_steps(steps: Sequence[Step], lines: Sequence[Line]) -> list[Step]:
     """The steps over times for which power is known throughout; both ascending."""
-    if not steps:
+    if not (steps and lines):
         return []
+    starts, ends = [line[0] for line in lines], [line[1] for line in lines]
+    if starts[1:] == ends[:-1] and starts[0] <= steps[0][0] and steps[-1][1] <= ends[-1]:
+        return list(steps)  # the usual case: no gap
     runs: list[list[int]] = []
     run_end: int | None = None
-    for line in lines:
-        start, end = line[0], line[1]
+    for start, end in zip(starts, ends, strict=True):
         if start == run_end:
             runs[-1][1] = run_end = end
         else:
@@ -194,12 +196,15 @@ def counted(steps: Sequence[Step], lines: Sequence[Line], within: TimeRange) -> 
     mine = steps[bisect_right(steps, within.start, key=_STEP_END) : bisect_left(steps, within.end, key=_TIME)]
     if not mine:
         return None
-    numbers = list(map(_number_of_registers, mine))
-    most = max(numbers)
-    parts = [_cut(step, lines, within) for step, number in zip(mine, numbers, strict=True) if number == most]
+    if None in [step[3] for step in mine]:  # some lack an export register
+        most = max(map(_number_of_registers, mine))
+        mine = [step for step in mine if _number_of_registers(step) == most]
+    parts = list(mine)
+    for outer in (0, -1):  # the others are within the range
+        parts[outer] = _cut(parts[outer], lines, within)
     rest = [energy(lines, *gap) for gap in _between(parts, within)]
     return Counted(
-        sum(part.end - part.start for part in parts),
+        sum(map(_STEP_END, parts)) - sum(map(_TIME, parts)),
         _sum([part.import_kwh for part in parts]),
         _sum([part.export_kwh for part in parts]),
         _sum([part.net_kwh for part in parts]),

@@ -95,10 +95,12 @@ class LoggerActivity(PeriodicService):
         :param customer_id: the customer whose site's state is evaluated because of it; '' if there is none.
         """
         now = int(self._clock.seconds())
-        record = self._records.setdefault(serial, ActivityRecord())
+        record = self._record(serial)
         record.first_upload = now if record.first_upload is None else record.first_upload
         record.last_upload = now
-        record.report = {"loop_name": loop_name, "address": address} | ({CUSTOMER: customer_id} if customer_id else {})
+        record.report = {"loop_name": loop_name, "address": address}
+        if customer_id:
+            record.report[CUSTOMER] = customer_id
 
     def meter(
         self,
@@ -128,8 +130,14 @@ class LoggerActivity(PeriodicService):
             "error": {"time": last_error[0], "code": last_error[1]} if last_error else None,
             "other_rows": {"time": now, "rows": other_rows} if other_rows else None,
         }
-        meters = self._records.setdefault(serial, ActivityRecord()).meters
+        meters = self._record(serial).meters
         meters[series] = merged_meter(meters[series], body) if series in meters else body
+
+    def _record(self, serial: str) -> ActivityRecord:
+        record = self._records.get(serial)
+        if record is None:
+            record = self._records[serial] = ActivityRecord()
+        return record
 
     def is_known_meter(self, series: str) -> bool:
         """Whether the meter is known to be stored."""

@@ -64,6 +64,8 @@ class _Held:
     since: float
     is_different: bool = False
     """Whether another daemon has changed the logger's document, so that the uploads may differ from it: then they are written into it."""
+    uploads: Uploads | None = None
+    """Those of the record, once they have been asked for."""
 
 
 class RegularUploads:
@@ -136,6 +138,7 @@ class RegularUploads:
             self._held[serial] = _Held(record, now)
         else:
             held.record = held.record.followed_by(record)
+            held.uploads = None
         if customer := self._held[serial].record.customer:
             self._of_customer[customer] = serial
 
@@ -178,7 +181,10 @@ class RegularUploads:
         if not self.has_unsaved(customer_id):
             return None
         serial = self._of_customer[customer_id]
-        return _uploads(serial, self._held[serial].record)
+        held = self._held[serial]
+        if held.uploads is None:
+            held.uploads = _uploads(serial, held.record)
+        return held.uploads
 
     def has_unsaved(self, customer_id: str) -> bool:
         """Whether there are any."""

@@ -50,6 +50,7 @@ class Metrics:
         )
 
         self._upload_counter = lru_cache(256)(self._uploads.labels)
+        self._store_step = lru_cache(16)(self._store.labels)
         # Present from the start: an alert on a counter that does not grow needs the counter to exist.
         self._upload_counter("LOGFILEUPLOAD", "success")
 
@@ -60,7 +61,7 @@ class Metrics:
 
     def store(self, step: str, seconds: float) -> None:
         """Record a store's time for a group of uploads: step is write or mark."""
-        self._store.labels(step).observe(seconds)
+        self._store_step(step).observe(seconds)
 
     def readings(self, stored: int, skipped: dict[str, int]) -> None:
         """Count the readings of an acknowledged upload, and the rows that gave none."""

@@ -10,7 +10,7 @@ from uuid import UUID
 import bson
 from bson import CodecOptions, Decimal128, ObjectId
 from bson.binary import UuidRepresentation
-from bson.errors import BSONError
+from bson.errors import BSONError, InvalidId
 
 _CODEC: CodecOptions[dict[str, object]] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
 # BSON's order of types, as $type numbers; a comparison only matches values of its own type.
@@ -39,7 +39,10 @@ def id_value(text: str) -> object:
             return bson.decode(urlsafe_b64decode(text[2:] + "=" * (-len(text[2:]) % 4)), _CODEC)[""]
         except (BSONError, ValueError, KeyError):
             return text
-    return ObjectId(text) if len(text) == 24 and ObjectId.is_valid(text) else text
+    try:
+        return ObjectId(text) if len(text) == 24 else text
+    except InvalidId:
+        return text
 
 
 def ids_after(after: str | None) -> list[dict[str, object]]:

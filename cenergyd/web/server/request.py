@@ -38,6 +38,8 @@ class BoundedRequest(Request):
     """A request that is refused as soon as its body is known to be too large (413) or its length to be ambiguous (400)."""
 
     channel: Any
+    is_gone = False
+    """Whether the client has disconnected before the reply was complete."""
     _refused = False
     _received = 0
     _most = 0
@@ -105,6 +107,7 @@ class BoundedRequest(Request):
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
         """The client has disconnected."""
+        self.is_gone = True
         super().connectionLost(reason)
         self._release()
 

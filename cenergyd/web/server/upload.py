@@ -32,14 +32,7 @@ class UploadApp:
 
     def upload(self, request: BoundedRequest) -> Deferred[bytes]:
         """A device's upload. It is completed even if the sender disconnects: it may be durable already."""
-        upload = UploadRequest(
-            body=request.content.read() if request.content else b"",
-            content_type=request.getHeader(b"content-type") or b"",
-            authorization=request.getHeader(b"authorization"),
-            address=self._clients.address_of(request),
-            request_id=request.request_id,
-            lease=request.take_lease(),
-        )
+        upload = self._received(request)
         # Klein cancels it when the sender disconnects.
         answer: Deferred[bytes] = Deferred()
 
@@ -55,6 +48,23 @@ class UploadApp:
         Deferred.fromCoroutine(self._receiver.receive(upload)).addBoth(answered)
         return answer
 
+    async def answer(self, request: BoundedRequest) -> None:
+        """As :meth:`upload`, and send the reply, unless the sender has disconnected."""
+        reply = await self._receiver.receive(self._received(request))
+        if not request.is_gone:
+            request.write(_prepare(request, reply))
+            request.finish()
+
+    def _received(self, request: BoundedRequest) -> UploadRequest:
+        return UploadRequest(
+            body=request.content.read() if request.content else b"",
+            content_type=request.getHeader(b"content-type") or b"",
+            authorization=request.getHeader(b"authorization"),
+            address=self._clients.address_of(request),
+            request_id=request.request_id,
+            lease=request.take_lease(),
+        )
+
     def probe(self, request: BoundedRequest) -> bytes:
         """Answers a person's or a device's connection test."""
         body = replies.success(["this is where AcquiSuite loggers upload to"])
@@ -64,7 +74,7 @@ class UploadApp:
 
 
 class UploadShortcut(Resource):
-    """Passes POSTs to :meth:`UploadApp.upload` without Klein's router, which has only one URL to choose from.
+    """Passes POSTs to :meth:`UploadApp.answer` without Klein's router, which has only one URL to choose from.
 
     ``benchmarks/upload_route.py`` measures what it saves.
     """
@@ -77,25 +87,15 @@ class UploadShortcut(Resource):
 
     def render_POST(self, request: BoundedRequest) -> int:  # noqa: N802 - Twisted's name
         """Answer as the route does."""
-        answer = self._uploads.upload(request)
-        gone = False
-
-        def went(_: Failure) -> None:
-            nonlocal gone
-            gone = True
-            answer.cancel()
-
-        def write(body: bytes) -> None:
-            request.write(body)
-            request.finish()
-
-        def failed(failure: Failure) -> None:
-            if not gone:
-                request.processingFailed(failure)
-
-        request.notifyFinish().addErrback(went)
-        answer.addCallback(write).addErrback(failed)
+        Deferred.fromCoroutine(self._uploads.answer(request)).addErrback(_failed, request)
         return NOT_DONE_YET
+
+
+def _failed(failure: Failure, request: BoundedRequest) -> None:
+    if request.is_gone:
+        log.failure("answering {id} failed", failure, id=request.request_id)
+    else:
+        request.processingFailed(failure)
 
 
 def _prepare(request: BoundedRequest, reply: UploadReply) -> bytes:

@@ -12,7 +12,8 @@ settings are valid from the last ``until`` on. So a reading keeps its meaning wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -42,6 +43,10 @@ class RoleSegment(NamedTuple):
     """Whether the meter's CTs are mounted the wrong way round (:mod:`cenergyd.readings.signs`)."""
     sum: str = ""
     """The sum of meters (:mod:`cenergyd.customers.meter_sum`) if the series is one, otherwise ''."""
+
+
+_new_segment: Final = partial(tuple.__new__, RoleSegment)
+"""Makes a segment from a tuple of all its fields without a call in Python."""
 
 
 class SetupPeriod(NamedTuple):
@@ -99,7 +104,7 @@ def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[
     return [
         each
         if start <= each.start and each.end <= end
-        else RoleSegment(max(each.start, start), min(each.end, end), *each[2:])  # faster than _replace
+        else _new_segment((max(each.start, start), min(each.end, end), *each[2:]))
         for each in customer.role_history[role]
         if each.end > start and each.start < end
     ]

@@ -13,6 +13,7 @@ from cenergyd.customers.model import Customer, Role, TimeRange
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.jobs.energy.computed_hours import ComputedHours, CountingStore, HourInputs
 from cenergyd.jobs.energy.hours import HourEnergy, energy_series
+from cenergyd.jobs.neighbour_readings import ReadRows
 from cenergyd.jobs.open_hour import HoursReader, measured_segments, newest_reading
 from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.store import ReadingStore
@@ -31,6 +32,7 @@ class EnergyReader:
     :param max_gap: the ini's ``[rollups] max_gap_seconds``.
     :param registers: whether to include the counts of the meters' registers.
     :param last: see :func:`newest_reading`.
+    :param keep: whether to use and keep hours that were computed before (:class:`ComputedHours`): for answers that are asked for again soon.
     :param recent: the store that readings are read from, such as a cache of the newest ones; None: ``readings``. Stored points are
         always read from ``readings``.
     :raises InvalidField: the customer's time zone is unknown.
@@ -46,9 +48,11 @@ class EnergyReader:
         registers: bool = True,
         last: Mapping[str, Reading | None] = {},
         recent: ReadingStore | None = None,
+        keep: bool = True,
     ) -> None:
         self._customer = customer
-        computation = _HourComputation(customer, readings if recent is None else recent, now, max_gap, registers)
+        used = readings if recent is None else recent
+        computation = _HourComputation(customer, used, now, max_gap, registers=registers, keep=keep)
         newest = partial(newest_reading, partial(measured_segments, customer), readings, last=last)
         self._reader = HoursReader(readings, zone_of(customer.time_zone), now, newest, computation.points)
 
@@ -82,21 +86,30 @@ class _HourComputation:
     stops the reactor for some 100 ms.
     """
 
-    def __init__(self, customer: Customer, readings: ReadingStore, now: int, max_gap: int, registers: bool) -> None:
+    def __init__(
+        self, customer: Customer, readings: ReadingStore, now: int, max_gap: int, *, registers: bool, keep: bool
+    ) -> None:
         self._customer = customer
         self._counting = CountingStore(readings)
         self._hours = HourEnergy(customer, self._counting.store, max_gap, now)
         self._max_gap = max_gap
         self._registers = registers
+        self._keep = keep
 
     async def points(self, hour: TimeRange) -> Mapping[str, Sequence[FieldPoint]]:
         rows = await self._hours.rows_over(hour)
+        return await self._known(hour, rows) if self._keep else await self._computed(hour, rows)
+
+    async def _known(self, hour: TimeRange, rows: ReadRows) -> Mapping[str, Sequence[FieldPoint]]:
         inputs = HourInputs.of(self._customer, hour, self._max_gap, self._registers, rows)
         if (known := _COMPUTED.get(inputs)) is not None:
             return known
         uses = self._counting.uses
-        found = await self._hours.points(rows, hour, registers=self._registers)
-        points = {energy_series(name): points for name, points in found.items()}
+        points = await self._computed(hour, rows)
         if self._counting.uses == uses:
             _COMPUTED.keep(inputs, points)
         return points
+
+    async def _computed(self, hour: TimeRange, rows: ReadRows) -> Mapping[str, Sequence[FieldPoint]]:
+        found = await self._hours.points(rows, hour, registers=self._registers)
+        return {energy_series(name): points for name, points in found.items()}

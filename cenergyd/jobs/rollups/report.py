@@ -105,6 +105,7 @@ async def energy_between(
     max_gap: int = LONGEST_GAP,
     last: Mapping[str, Reading | None] = {},
     recent: ReadingStore | None = None,
+    keep: bool = True,
 ) -> JsonObject:
     """Energy per role over a range of at most some days that begins and ends at full local hours.
 
@@ -113,8 +114,9 @@ async def energy_between(
 
     :param last: see :func:`~cenergyd.jobs.open_hour.newest_reading`.
     :param recent: see :class:`~cenergyd.jobs.energy.read.EnergyReader`.
+    :param keep: see there.
     """
-    reader = EnergyReader(customer, readings, now, max_gap, registers=False, last=last, recent=recent)
+    reader = EnergyReader(customer, readings, now, max_gap, registers=False, last=last, recent=recent, keep=keep)
     places = {role: role_segments(customer, role, *window) for role in ROLES}
     found = iter(await reader.points_at_once([each for role in ROLES for each in places[role]], _ENERGY_FIELDS))
     return {role: _summed(places[role], [next(found) for _ in places[role]]) for role in ROLES}
@@ -128,6 +130,7 @@ async def energy_today(
     max_gap: int = LONGEST_GAP,
     last: Mapping[str, Reading | None] = {},
     recent: ReadingStore | None = None,
+    keep: bool = True,
 ) -> JsonObject:
     """Energy per role since the customer's midnight: ``{"date", "start", "end", "energy": ...}``, see :func:`energy_between`."""
     zone = zone_of(customer.time_zone)
@@ -136,7 +139,9 @@ async def energy_today(
         "date": local_date(now, zone).isoformat(),
         "start": day.start,
         "end": day.end,
-        "energy": await energy_between(customer, readings, day, now, max_gap=max_gap, last=last, recent=recent),
+        "energy": await energy_between(
+            customer, readings, day, now, max_gap=max_gap, last=last, recent=recent, keep=keep
+        ),
     }
 
 

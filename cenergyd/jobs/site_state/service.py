@@ -345,7 +345,8 @@ class SiteStateService(PeriodicService):
         await pause()
         newest = {series: last.get(series) for series in customer.role_series}
         try:
-            found = await energy_today(customer, readings, now, max_gap=self._max_gap, last=newest)
+            # A site is evaluated when it has new readings: what is kept is for those who look at it in between.
+            found = await energy_today(customer, readings, now, max_gap=self._max_gap, last=newest, keep=False)
         except InvalidField:
             return "", ()  # its stored time zone is unknown, and so is its day
         except (StoreUnavailable, Overloaded):

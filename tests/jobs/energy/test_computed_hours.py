@@ -83,6 +83,16 @@ def test_other_settings_count_at_once(computed: list[TimeRange]) -> None:
     assert len(computed) == 3
 
 
+def test_the_evaluation_of_a_fleet_keeps_no_hour(computed: list[TimeRange]) -> None:
+    """So those of the pages that are being looked at stay."""
+    store = site()
+    for _ in range(2):
+        run(energy_between(customer_in("UTC"), store, DAY, NOW, keep=False))
+    assert len(computed) == 2
+    shown(store)
+    assert len(computed) == 3
+
+
 def test_an_hour_for_which_the_store_is_asked_for_more_is_not_kept(computed: list[TimeRange]) -> None:
     """A gap is bridged by what the meter measured in the month around it, which other readings may change."""
     rows = [Reading(60 * k, P=2.0, E_import=100 + 2 * k / 60) for k in (*range(60, 70), *range(180, 190))]

@@ -101,12 +101,13 @@ def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[
         periods = setup_periods(customer, -FOREVER, FOREVER)
         segments = {each: _joined(periods, each) for each in ROLES}
         customer.role_history.update(segments)  # all at once, because another thread may ask
+    # Half the time of _replace, max and min: a site asks some dozens of times for each upload.
     return [
-        each
-        if start <= each.start and each.end <= end
-        else _new_segment((max(each.start, start), min(each.end, end), *each[2:]))
-        for each in customer.role_history[role]
-        if each.end > start and each.start < end
+        _new_segment(
+            (since if since > start else start, until if until < end else end, series, computed, turned, meters)
+        )
+        for since, until, series, computed, turned, meters in customer.role_history[role]
+        if until > start and since < end
     ]
 
 

@@ -81,15 +81,6 @@ class PluginManager(pluggy.PluginManager):
     async def settled(self, implementation: Implementation, result: object, seconds: float, clock: Timers) -> object:
         """The result of a plugin's Deferred or coroutine. Raises PluginFailed, at the latest after ``seconds``."""
         plugin = implementation.plugin
-
-        def failed(failure: Failure) -> Failure:
-            # Here and not around the await, because what ends this coroutine itself (GeneratorExit) is not the plugin's failure.
-            error = failure.value or RuntimeError()
-            late = isinstance(error, TimeoutError) and failure.value is expired
-            reason = f"no answer within {seconds:g} s" if late else error_text(error)
-            raise PluginFailed(plugin, reason) from error
-
-        expired = TimeoutError()
         if isinstance(result, Deferred):
             answer = result
         else:
@@ -101,6 +92,15 @@ class PluginManager(pluggy.PluginManager):
             except BaseException as error:
                 raise PluginFailed(plugin, error_text(error)) from error
             answer = context.run(Deferred.fromCoroutine, steps.others())
+
+        def failed(failure: Failure) -> Failure:
+            # Here and not around the await, because what ends this coroutine itself (GeneratorExit) is not the plugin's failure.
+            error = failure.value or RuntimeError()
+            late = isinstance(error, TimeoutError) and failure.value is expired
+            reason = f"no answer within {seconds:g} s" if late else error_text(error)
+            raise PluginFailed(plugin, reason) from error
+
+        expired = TimeoutError()
         if answer.called and not answer.paused:
             return await answer.addErrback(failed)
         waiting = within(answer, seconds, clock, expired)

@@ -66,7 +66,6 @@ setup(
         "prometheus_client>=0.21",
         "treq>=24.9",
         "tzdata>=2025.1",
-        "urllib3>=2.2,<3",
     ],
     extras_require={
         "docs": DOCS,

@@ -13,12 +13,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from http.client import HTTPException
 from itertools import islice
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
 from influxdb.exceptions import InfluxDBClientError, InfluxDBServerError
 from twisted.logger import Logger
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
 from cenergyd.errors import CenergydError, StoredTypeConflict, StoreRejected, StoreUnavailable
 from cenergyd.runtime.clock import FromThreads
@@ -201,7 +201,7 @@ class InfluxConnection:
                     raise
             self._create_database(client)
             return work(client)
-        except (HTTPError, InfluxDBClientError, InfluxDBServerError, OSError, ValueError) as error:
+        except (HTTPException, InfluxDBClientError, InfluxDBServerError, OSError, ValueError) as error:
             raise self._explained(error) from None
 
     def _create_database(self, client: InfluxClient) -> None:
@@ -228,17 +228,16 @@ class InfluxConnection:
             return _refusal(self.address, error)
         if isinstance(error, InfluxDBServerError):
             return StoreUnavailable(f"{self.address} failed: {_reason(error)}")
-        refused = isinstance(error, NewConnectionError)  # a subclass of urllib3's timeout error
-        late = isinstance(error, ConnectTimeoutError | ReadTimeoutError) or "timed out" in str(error)
-        if late and not refused:
+        if isinstance(error, TimeoutError):
             return StoreUnavailable(f"{self.address} did not answer within {self._timeout:g} s")
-        if isinstance(error, SSLError):
-            return StoreUnavailable(f"{self.address}: TLS failed: {_innermost(error)}")
-        if isinstance(error, HTTPError | OSError):
+        if isinstance(error, ssl.SSLError):
+            return StoreUnavailable(f"{self.address}: TLS failed: {_message(error)}")
+        if isinstance(error, HTTPException | OSError):
+            refused = isinstance(error, ConnectionRefusedError | socket.gaierror)
             if not refused and not self.address.tls and _answers_with_tls(self.address, self._timeout):
                 # InfluxDB may reset a plain connection before its reply (that it requires HTTPS) is read.
                 return _speaks_tls(self.address)
-            return StoreUnavailable(f"{self.address} cannot be reached: {_innermost(error)}")
+            return StoreUnavailable(f"{self.address} cannot be reached: {_message(error)}")
         return StoreUnavailable(f"{self.address} sent a reply that cannot be read: {type(error).__name__}")
 
 
@@ -297,13 +296,6 @@ def _reason(error: InfluxDBClientError | InfluxDBServerError) -> str:
     return text.strip()[:300] or "no reason given"
 
 
-def _innermost(error: BaseException) -> str:
-    """The operating system's message inside urllib3's error."""
-    reason = error
-    while True:
-        inner = getattr(reason, "reason", None)
-        candidates = (inner, reason.__cause__, *reason.args)
-        found = next((one for one in candidates if isinstance(one, BaseException)), None)
-        if found is None:
-            return str(getattr(reason, "strerror", None) or reason)[:200]
-        reason = found
+def _message(error: Exception) -> str:
+    """The operating system's or the library's message."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)[:200]

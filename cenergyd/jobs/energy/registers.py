@@ -11,9 +11,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, repeat
 from math import fsum
-from operator import itemgetter, mul
+from operator import itemgetter, mul, sub
 from typing import Final, NamedTuple
 
 from cenergyd.customers.model import TimeRange
@@ -71,10 +71,12 @@ def steps_between(
 
     The parameters are those of :func:`register_pairs`.
     """
+    if not scaled and (small := _small_steps(_near(readings, window))) is not None:
+        return small, []
     found: list[Step] = []
     doubtful: list[Pair] = []
     for pair in register_pairs(readings, longest, window, scaled):
-        step = _small_step(*pair) or step_by_own_power(pair)
+        step = step_by_own_power(pair)
         if step is None:
             doubtful.append(pair)
         else:
@@ -82,16 +84,19 @@ def steps_between(
     return found, doubtful
 
 
-def _small_step(before: Reading, after: Reading) -> Step | None:
-    """The step of a meter with both registers if they advance by so little that any power makes it plausible; nearly all do."""
-    start, imported, exported = before[0], before[7], before[8]
-    end, later_imported, later_exported = after[0], after[7], after[8]
-    if imported is None or exported is None or later_imported is None or later_exported is None:
+def _small_steps(readings: Sequence[Reading]) -> list[Step] | None:
+    """The steps between readings if all of these have both registers, which advance by so little that any power makes it plausible; else None.
+
+    So it is in most hours.
+    """
+    imported, exported = [reading[7] for reading in readings], [reading[8] for reading in readings]
+    if len(readings) < 2 or None in imported or None in exported:
         return None
-    more_imported, more_exported = later_imported - imported, later_exported - exported
-    if 0 <= more_imported <= LEAST_PLAUSIBLE and 0 <= more_exported <= LEAST_PLAUSIBLE:
-        return _new_step((start, end, more_imported, more_exported, None))
-    return None
+    more_imported, more_exported = list(map(sub, imported[1:], imported)), list(map(sub, exported[1:], exported))
+    if min(*more_imported, *more_exported) < 0 or max(*more_imported, *more_exported) > LEAST_PLAUSIBLE:
+        return None
+    times = [reading[0] for reading in readings]
+    return list(map(_new_step, zip(times, times[1:], more_imported, more_exported, repeat(None))))
 
 
 def register_pairs(

@@ -1,27 +1,23 @@
-"""The official InfluxDB client with the standard library's HTTP client as its transport.
+"""The official InfluxDB client with a transport of our own.
 
-The client uses ``requests``. For a small write, and a group of uploads is one small write, that takes four times the CPU time, and urllib3 alone
-twice. So the one method that sends requests is replaced. Queries, parsing of responses and errors are still the client's.
+The client uses ``requests``. For a small write, and a group of uploads is one small write, that takes most of the time. So the one method
+that sends requests is replaced. Queries, parsing of responses and errors are still the client's.
 """
 
 from __future__ import annotations
 
 import json
-import select
-import socket
-import ssl
 from base64 import b64encode
 from collections.abc import Mapping
-from http.client import HTTPConnection, HTTPSConnection
 from urllib.parse import urlencode
 
 import attrs
-import certifi
 from influxdb import InfluxDBClient
 from influxdb.exceptions import InfluxDBClientError, InfluxDBServerError
 
 from cenergyd.storage.influxdb.address import InfluxAddress
 from cenergyd.storage.influxdb.answer import decoded_answer
+from cenergyd.storage.influxdb.exchange import Exchanges
 
 
 @attrs.frozen
@@ -47,9 +43,7 @@ class InfluxClient(InfluxDBClient):  # type: ignore[misc]  # it has no types
 
     def __init__(self, address: InfluxAddress, timeout_seconds: float) -> None:
         super().__init__(host=address.host, port=address.port, database=address.database, ssl=address.tls)
-        self._address = address
-        self._timeout = timeout_seconds
-        self._connection: HTTPConnection | None = None
+        self._exchanges = Exchanges(address, timeout_seconds)
         self._own_headers = {"User-Agent": "cenergyd"}
         if address.user is not None:
             credentials = f"{address.user}:{address.password or ''}".encode()
@@ -74,58 +68,18 @@ class InfluxClient(InfluxDBClient):  # type: ignore[misc]  # it has no types
         :raises OSError: no connection, or no response in time.
         :raises HTTPException: no complete response.
         """
-        status, content, is_packed = self._exchange(
-            method, f"/{url}?{urlencode(params or {})}", data, {**(headers or self._headers), **self._own_headers}
-        )
-        decoded = decoded_answer(content) if is_packed and content else None
-        if status == expected_response_code:
-            return InfluxResponse(content, decoded)
-        reason = json.dumps(decoded) if decoded else content
-        if 500 <= status < 600:
+        sent = {**(headers or self._headers), **self._own_headers}
+        answer = self._exchanges.exchange(method, f"/{url}?{urlencode(params or {})}", sent, data or b"")
+        is_packed = answer.content_type == "application/x-msgpack"
+        decoded = decoded_answer(answer.content) if is_packed and answer.content else None
+        if answer.status == expected_response_code:
+            return InfluxResponse(answer.content, decoded)
+        reason = json.dumps(decoded) if decoded else answer.content
+        if 500 <= answer.status < 600:
             raise InfluxDBServerError(reason)
-        raise InfluxDBClientError(reason, status)
-
-    def _exchange(
-        self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]
-    ) -> tuple[int, bytes, bool]:
-        """Status and content of the response, and whether it is MessagePack."""
-        connection = self._connected()
-        try:
-            connection.request(method, target, data, headers)
-            response = connection.getresponse()
-            return response.status, response.read(), response.getheader("Content-Type") == "application/x-msgpack"
-        except BaseException:
-            connection.close()  # a late response would be taken for that to the next request
-            raise
-
-    def _connected(self) -> HTTPConnection:
-        """The connection, which connects when it is next used if the server has closed it meanwhile."""
-        if self._connection is None:
-            self._connection = self._new_connection()
-        # An idle connection is only readable if it was closed, or if something came that nobody asked for.
-        if self._connection.sock is not None and _is_readable(self._connection.sock):
-            self._connection.close()
-        return self._connection
-
-    def _new_connection(self) -> HTTPConnection:
-        address = self._address
-        if not address.tls:
-            return HTTPConnection(address.host, address.port, timeout=self._timeout)
-        certificates = address.ca_file or certifi.where()
-        try:
-            context = ssl.create_default_context(cafile=certificates)
-        except OSError as error:
-            raise ssl.SSLError(f"{certificates}: {error.strerror or error}") from error
-        return HTTPSConnection(address.host, address.port, timeout=self._timeout, context=context)
+        raise InfluxDBClientError(reason, answer.status)
 
     def close(self) -> None:
         """Disconnect."""
-        if self._connection is not None:
-            self._connection.close()
+        self._exchanges.close()
         super().close()
-
-
-def _is_readable(link: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(link, select.POLLIN)
-    return bool(poll.poll(0))

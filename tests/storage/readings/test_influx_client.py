@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 
 import pytest
@@ -24,10 +24,10 @@ def server(*connections: Sequence[bytes], stay: bool = True) -> Iterator[tuple[I
 
     The semaphore is released each time that the server has closed a connection.
 
-    :param stay: keep a connection open after its last answer.
+    :param stay: keep a connection open after its last answer until the client closes it.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        done, closed = threading.Event(), threading.Semaphore(0)
+        closed = threading.Semaphore(0)
 
         def serve() -> None:
             for answers in connections:
@@ -38,8 +38,9 @@ def server(*connections: Sequence[bytes], stay: bool = True) -> Iterator[tuple[I
                         while not received.endswith(b"\r\n\r\nbody"):
                             received += link.recv(100)
                         link.sendall(answer)
-                    if stay:
-                        done.wait(LONG_SECONDS)
+                    with suppress(ConnectionResetError):
+                        while stay and link.recv(100):
+                            pass
                 closed.release()
 
         thread = threading.Thread(target=serve)
@@ -49,7 +50,6 @@ def server(*connections: Sequence[bytes], stay: bool = True) -> Iterator[tuple[I
         try:
             yield client, closed
         finally:
-            done.set()
             client.close()
             thread.join(LONG_SECONDS)
 
@@ -71,12 +71,35 @@ def test_a_connection_that_the_server_closed_meanwhile_is_made_again() -> None:
         write(client)
 
 
+def test_an_answer_that_announces_the_end_of_its_connection() -> None:
+    last = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+    with server([last], [NOTHING]) as (client, _):
+        write(client)
+        write(client)
+
+
 def test_a_response_that_ends_with_its_connection() -> None:
     reason = b"Client sent an HTTP request to an HTTPS server.\n"
     with server([b"HTTP/1.0 400 Bad Request\r\n\r\n" + reason], [NOTHING], stay=False) as (client, _):
         with pytest.raises(InfluxDBClientError, match="to an HTTPS server"):
             write(client)
         write(client)
+
+
+def test_an_answer_in_pieces() -> None:
+    with server([b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000, NOTHING]) as (client, _):
+        answer = client.request("write", "POST", data=b"body", expected_response_code=200)
+        assert answer.content == b"x" * 300_000
+        assert write(client).content == b""
+
+
+@pytest.mark.parametrize("more", [NOTHING, b"\r\n\r\n", b"x"])
+def test_what_follows_an_answer_is_not_taken_for_the_next_one(more: bytes) -> None:
+    refused = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno"
+    with server([NOTHING + more, refused]) as (client, _):
+        write(client)
+        with pytest.raises(InfluxDBClientError, match="no"):
+            write(client)
 
 
 @pytest.mark.parametrize(

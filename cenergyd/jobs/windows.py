@@ -49,6 +49,12 @@ def windows(start: int, end: int, resolution: str, zone: ZoneInfo) -> Iterator[T
         yield window
 
 
+@functools.lru_cache(maxsize=128)
+def windows_of_hours(hours: TimeRange, resolution: str, zone: ZoneInfo) -> tuple[TimeRange, ...]:
+    """As :func:`windows`, for a few hours: those of many sites end at the same time."""
+    return tuple(windows(*hours, resolution, zone))
+
+
 def widen(start: int, end: int, resolution: str, zone: ZoneInfo) -> TimeRange:
     """The smallest range of full windows that contains ``start <= time < end``."""
     first = window_at(start, resolution, zone)

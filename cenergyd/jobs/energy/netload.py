@@ -23,7 +23,7 @@ from cenergyd.jobs.open_hour import HoursReader, OpenHour, newest_of, newest_rea
 from cenergyd.jobs.rollups.aggregate import LARGEST, PartialRollup, stat_of
 from cenergyd.jobs.rollups.completeness import LONGEST_PAUSE, expected_by_validity
 from cenergyd.jobs.rollups.points import window_fields
-from cenergyd.jobs.windows import widen, window_at, windows
+from cenergyd.jobs.windows import widen, window_at, windows_of_hours
 from cenergyd.readings.model import FieldPoint, series_name
 from cenergyd.readings.pauses import valid_seconds
 from cenergyd.readings.store import ReadingStore
@@ -146,7 +146,7 @@ def _points(customer: Customer, reach: TimeRange, rows: ReadRows, zone: ZoneInfo
     )
     valid = valid_seconds(times, LONGEST_PAUSE)
     points = []
-    for window in windows(*reach, RESOLUTION, zone):
+    for window in windows_of_hours(reach, RESOLUTION, zone):
         first, last = bisect_left(times, window.start), bisect_left(times, window.end)
         inside = [power for power in powers[first:last] if -LARGEST <= power <= LARGEST]
         if inside:

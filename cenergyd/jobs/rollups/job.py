@@ -30,7 +30,7 @@ from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.completeness import hour_interval
 from cenergyd.jobs.rollups.points import stored_day, stored_hour, window_point
 from cenergyd.jobs.rollups.read import is_from_readings, pauses_of_day
-from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows
+from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows, windows_of_hours
 from cenergyd.readings.corrected import ever_corrected
 from cenergyd.readings.model import FieldPoint, Reading, is_computed
 
@@ -86,7 +86,7 @@ def _is_open(window: TimeRange, newest: int | None) -> bool:
 def _closed(hours: TimeRange, newest: int | None, zone: ZoneInfo) -> list[TimeRange]:
     """The ranges of neighbouring hours of a range that are over, ascending."""
     found: list[TimeRange] = []
-    for hour in windows(*hours, "1h", zone):
+    for hour in windows_of_hours(hours, "1h", zone):
         if _is_open(hour, newest):
             continue
         if found and found[-1].end == hour.start:
@@ -213,7 +213,7 @@ class _Roller:
         for resolution in self._fine:
             for over in touched.closed:
                 points = []
-                for window in windows(*over, resolution, self._zone):
+                for window in windows_of_hours(over, resolution, self._zone):
                     part = touched.columns.part(*window)
                     if part is not None:
                         points.append(window_point(window.start, part))
@@ -234,7 +234,7 @@ class _Roller:
     def _hour_points(self, touched: _Touched) -> dict[int, FieldPoint]:
         """The points of the hours that are over and have readings."""
         found = {}
-        for hour in windows(*touched.hours, "1h", self._zone):
+        for hour in windows_of_hours(touched.hours, "1h", self._zone):
             part = None if touched.is_open(hour) else touched.columns.part(*hour)
             if part is not None:
                 interval = hour_interval(touched.columns.times_within(*hour))

@@ -71,23 +71,20 @@ class SetupPeriod(NamedTuple):
             return None
         meters = self.setup.meter_of(role)
         is_reversed = bool(meters) and role in self.setup.reversed_roles
-        return RoleSegment(self.start, self.end, series, not meters, is_reversed, meters if is_sum(meters) else "")
+        return _new_segment((self.start, self.end, series, not meters, is_reversed, meters if is_sum(meters) else ""))
 
 
 def setup_periods(customer: Customer, start: int, end: int) -> list[SetupPeriod]:
     """The setup periods that cover ``start <= time < end``, cut to it, ascending; the present settings are the last."""
     if start >= end:
         return []
-    if not isinstance(customer.extensions.get("history"), list | tuple):
-        found = [SetupPeriod(start, end, customer.logger_serial_number, customer.current)]
-    else:
-        found = [
-            period._replace(start=max(period.start, start), end=min(period.end, end))
-            for period in _all_periods(customer)
-            if period.end > start and period.start < end
-        ]
-    owned = owned_loggers(customer)
-    return found if owned is None else [part for period in found for part in _owned_parts(period, owned)]
+    if not customer.setup_history:
+        customer.setup_history[:] = _owned_periods(customer)  # all at once, because another thread may ask
+    return [
+        SetupPeriod(max(each.start, start), min(each.end, end), each.serial, each.setup)
+        for each in customer.setup_history
+        if each.end > start and each.start < end
+    ]
 
 
 def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[RoleSegment]:
@@ -109,6 +106,16 @@ def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[
         for since, until, series, computed, turned, meters in customer.role_history[role]
         if until > start and since < end
     ]
+
+
+def _owned_periods(customer: Customer) -> list[SetupPeriod]:
+    """The setup periods over all times."""
+    if isinstance(customer.extensions.get("history"), list | tuple):
+        found = list(_all_periods(customer))
+    else:
+        found = [SetupPeriod(-FOREVER, FOREVER, customer.logger_serial_number, customer.current)]
+    owned = owned_loggers(customer)
+    return found if owned is None else [part for period in found for part in _owned_parts(period, owned)]
 
 
 def _joined(periods: Sequence[SetupPeriod], role: Role) -> list[RoleSegment]:
@@ -220,7 +227,7 @@ def _owned_parts(period: SetupPeriod, owned: Sequence[OwnedLogger]) -> list[Setu
     if not period.serial:
         return [period]
     return [
-        period._replace(start=start, end=end, serial=period.serial if is_owned else "")
+        SetupPeriod(start, end, period.serial if is_owned else "", period.setup)
         for start, end, is_owned in ownership_parts(owned, period.serial, period.start, period.end)
     ]
 

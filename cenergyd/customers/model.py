@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
 import attrs
@@ -143,6 +143,11 @@ class Customer:
         return name if isinstance(name, str) else ""
 
     @cached_property
+    def setup_history(self) -> list[Any]:
+        """A cache of :func:`cenergyd.customers.meter_history.setup_periods`: the periods over all times, filled on first use."""
+        return []
+
+    @cached_property
     def role_history(self) -> dict[Role, Sequence[Any]]:
         """A cache of :func:`cenergyd.customers.meter_history.role_segments`: the segments of each role over all times, filled on first use."""
         return {}
@@ -152,7 +157,7 @@ class Customer:
         """The roles as set now."""
         extras = self.extensions.get("meters")
         if not extras:
-            return MeterSetup(utility=self.facility, load=self.load, solar=self.solar)
+            return _plain_setup(self.facility, self.load, self.solar)
         return MeterSetup(
             utility=self.facility,
             load=self.load,
@@ -232,6 +237,12 @@ class Customer:
             content.append(dict(self.existing))
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+@lru_cache(maxsize=1024)
+def _plain_setup(utility: str, load: str, solar: str) -> MeterSetup:
+    """The setup of meters and nothing else; nearly all sites have one of a few, and customers are read from the store after every upload."""
+    return MeterSetup(utility=utility, load=load, solar=solar)
 
 
 class TimeRange(NamedTuple):

@@ -83,11 +83,13 @@ def agreed_update(document: Mapping[str, object], changes: Mapping[str, str]) ->
 
 def text_of(value: object) -> str:
     """A text field that may hold a number or nothing."""
+    if isinstance(value, str):
+        return value.strip()
     if isinstance(value, bool) or value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value).strip() if isinstance(value, str | int | float) else ""
+    return str(value) if isinstance(value, int | float) else ""
 
 
 def password_of(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from cenergyd.runtime.gather import gather_limited
 
@@ -62,3 +62,41 @@ def test_any_width(at_once: int) -> None:
         return number
 
     assert Deferred.fromCoroutine(gather_limited([work(n) for n in range(5)], at_once)).result == [0, 1, 2, 3, 4]
+
+
+def test_work_is_started_between_pauses() -> None:
+    gates = [Deferred[None]() for _ in range(3)]
+    waiting, begun = iter(gates), list[int]()
+
+    async def work(number: int) -> int:
+        begun.append(number)
+        return number
+
+    async def pause() -> None:
+        await next(waiting)
+
+    gathering = Deferred.fromCoroutine(gather_limited([work(n) for n in range(3)], 2, pause))
+    for number, gate in enumerate(gates):
+        assert begun == list(range(number))
+        gate.callback(None)
+    assert gathering.result == [0, 1, 2]
+
+
+def test_a_gathering_that_is_cancelled_in_a_pause_cancels_what_runs() -> None:
+    cancelled: list[int] = []
+    over = Deferred[None]()
+    over.callback(None)
+    waiting = iter([over, Deferred[None]()])
+
+    async def work(number: int) -> None:
+        await Deferred(lambda _: cancelled.append(number))
+
+    async def pause() -> None:
+        await next(waiting)
+
+    gathering = Deferred.fromCoroutine(gather_limited([work(n) for n in range(3)], 3, pause))
+    raised: list[BaseException] = []
+    gathering.addErrback(lambda failure: raised.append(failure.value))
+    gathering.cancel()
+    assert cancelled == [0]
+    assert [type(each) for each in raised] == [CancelledError]

@@ -36,7 +36,7 @@ from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.gather import gather_limited
 from cenergyd.runtime.periodic import PeriodicService
-from cenergyd.runtime.yielding import Cooperate, CooperativeYield
+from cenergyd.runtime.yielding import CooperativeYield
 
 INTERVAL = 5.0
 """Seconds between two checks for notifications."""
@@ -326,9 +326,8 @@ class SiteStateService(PeriodicService):
         last: Mapping[str, Reading] | None,
     ) -> list[tuple[str, tuple[DayEnergy, ...]]]:
         """The energy of each site's day."""
-        pause = CooperativeYield(self._clock)  # that of cached readings waits for nothing
-        work = [self._energy(each, now, self._store_of(each.customer, current), last, pause) for each in evaluations]
-        return await gather_limited(work, AT_ONCE)
+        work = [self._energy(each, now, self._store_of(each.customer, current), last) for each in evaluations]
+        return await gather_limited(work, AT_ONCE, CooperativeYield(self._clock))  # cached readings wait for nothing
 
     async def _energy(
         self,
@@ -336,13 +335,11 @@ class SiteStateService(PeriodicService):
         now: int,
         readings: ReadingStore,
         last: Mapping[str, Reading] | None,
-        pause: Cooperate,
     ) -> tuple[str, tuple[DayEnergy, ...]]:
         customer, _, old = evaluation
         kept = (old.energy_day, old.energy) if old else ("", ())
         if last is None or not customer.logger_serial_number:
             return kept
-        await pause()
         newest = {series: last.get(series) for series in customer.role_series}
         try:
             # A site is evaluated when it has new readings: what is kept is for those who look at it in between.

@@ -171,8 +171,10 @@ class LogReader:
         resolutions = await self._layouts.resolve(customer, meter, facts)
         came = int(self._clock.seconds()) if now is None else now
         parsed, unread = await self._parse(resolutions, parse, came + self.max_future_seconds, hold)
-        reason = next((timed.resolution for timed in resolutions if timed.resolution.layout is None), None)
-        return ReadLog(parsed, facts, resolutions[0].resolution, unread, reason if unread else None)
+        reason: Resolution | None = None
+        if unread:
+            reason = next((timed.resolution for timed in resolutions if timed.resolution.layout is None), None)
+        return ReadLog(parsed, facts, resolutions[0].resolution, unread, reason)
 
     async def _parse(
         self, resolutions: Sequence[TimedResolution], parse: _Parse, latest: int, hold: Hold | None

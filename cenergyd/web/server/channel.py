@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.tcp import Connection
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
@@ -62,6 +63,13 @@ class BoundedChannel(HTTPChannel):
     def checkPersistence(self, request: Request, version: bytes) -> bool:  # noqa: N802 - Twisted's name
         """Whether another request may follow on this connection."""
         return not self.site.draining and bool(super().checkPersistence(request, version))
+
+    def requestDone(self, request: Request) -> None:  # noqa: N802 - Twisted's name
+        """The answer is complete: send it now, because as an event of the reactor that takes a turn of its own."""
+        super().requestDone(request)
+        link = self.transport
+        if isinstance(link, Connection) and link.connected and not link.disconnecting:
+            link.doWrite()  # what cannot be sent now is sent, and errors are handled, by the reactor
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802 - Twisted's name
         """A request or header line; the first one starts the request's time limit."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
-from typing import Any, Literal, NamedTuple
+from functools import cached_property, lru_cache, partial
+from typing import Any, Final, Literal, NamedTuple
 
 import attrs
 
@@ -66,12 +66,52 @@ class MeterSetup:
 
     def series_of(self, role: Role, serial: str) -> str | None:
         """The series of a logger that holds a role: a meter's, its sum's, the computed one for the missing role, or None."""
-        if not serial:
-            return None
-        meter = self.meter_of(role)
-        if meter:
-            return f"{serial}_{role}_{SUM}" if is_sum(meter) else f"{serial}_{meter}"
-        return f"{serial}_{MISSING_METER}" if role == self.missing_role else None
+        end = self.ends.get(role) if serial else None
+        return None if end is None else f"{serial}_{end}"
+
+    @cached_property
+    def ends(self) -> Mapping[Role, str]:
+        """The end of the name of the series that holds a role, after the serial number, for each role that has one."""
+        found: dict[Role, str] = {}
+        for role in ROLES:
+            if meter := self.meter_of(role):
+                found[role] = f"{role}_{SUM}" if is_sum(meter) else meter
+            elif role == self.missing_role:
+                found[role] = MISSING_METER
+        return found
+
+    @cached_property
+    def all_ends(self) -> tuple[str, ...]:
+        """As :attr:`ends`, of every role's series and of the meters of sums, each once."""
+        found: dict[str, None] = {}
+        for role in ROLES:
+            found |= dict.fromkeys([self.ends[role]] if role in self.ends else [])
+            found |= dict.fromkeys(meter_ids(self.meter_of(role)))
+        return tuple(found)
+
+    @cached_property
+    def problems(self) -> tuple[SetupProblem, ...]:
+        """The reasons why no third meter can be computed from these meters, in the order in which to fix them."""
+        found: list[SetupProblem] = []
+        fitted = [role for role in ROLES if self.meter_of(role)]
+        meters = [meter for role in ROLES for meter in dict.fromkeys(meter_ids(self.meter_of(role)))]
+        if len(fitted) < 2:
+            found.extend(
+                SetupProblem(
+                    FIELD_OF_ROLE[role], "two_empty", "two of the three meters are needed to compute the third"
+                )
+                for role in ROLES
+                if role not in fitted
+            )
+        for role in ROLES:
+            if fault := fault_of(self.meter_of(role)):
+                found.append(SetupProblem(FIELD_OF_ROLE[role], "invalid", fault))
+            shared = next((meter for meter in meter_ids(self.meter_of(role)) if meters.count(meter) > 1), None)
+            if shared is not None:
+                found.append(
+                    SetupProblem(FIELD_OF_ROLE[role], "same_meter", f"meter {shared} is named for more than one role")
+                )
+        return tuple(found)
 
     def measured_series_of(self, role: Role, serial: str) -> list[str]:
         """The series of every meter that measures a role."""
@@ -84,6 +124,10 @@ class EndedClaim(NamedTuple):
     claim: str
     start: int
     """The earliest time of readings that may have changed under it, UTC seconds."""
+
+
+new_ended_claim: Final = partial(tuple.__new__, EndedClaim)
+"""Makes one from a tuple of both fields without a call in Python: a customer has eight, and is read from the store after every upload."""
 
 
 class RecentClaims(NamedTuple):
@@ -169,13 +213,8 @@ class Customer:
     @cached_property
     def role_series(self) -> tuple[str, ...]:
         """The series of every role that has one now, measured or computed, and of the meters of sums, each once."""
-        setup, serial = self.current, self.logger_serial_number
-        found: dict[str, None] = {}
-        for role in ROLES:
-            if (series := setup.series_of(role, serial)) is not None:
-                found[series] = None
-            found |= dict.fromkeys(setup.measured_series_of(role, serial))
-        return tuple(found)
+        serial = self.logger_serial_number
+        return tuple([f"{serial}_{end}" for end in self.current.all_ends]) if serial else ()
 
     @property
     def missing_role(self) -> Role | None:
@@ -205,26 +244,7 @@ class Customer:
             found.append(SetupProblem("logger_serial_number", "no_logger", "no logger serial number is set"))
         if not self.logger_password:
             found.append(SetupProblem("logger_password", "no_password", "no logger password is set"))
-        setup = self.current
-        fitted = [role for role in ROLES if setup.meter_of(role)]
-        meters = [meter for role in ROLES for meter in dict.fromkeys(meter_ids(setup.meter_of(role)))]
-        if len(fitted) < 2:
-            found.extend(
-                SetupProblem(
-                    FIELD_OF_ROLE[role], "two_empty", "two of the three meters are needed to compute the third"
-                )
-                for role in ROLES
-                if role not in fitted
-            )
-        for role in ROLES:
-            if fault := fault_of(setup.meter_of(role)):
-                found.append(SetupProblem(FIELD_OF_ROLE[role], "invalid", fault))
-            shared = next((meter for meter in meter_ids(setup.meter_of(role)) if meters.count(meter) > 1), None)
-            if shared is not None:
-                found.append(
-                    SetupProblem(FIELD_OF_ROLE[role], "same_meter", f"meter {shared} is named for more than one role")
-                )
-        return tuple(found)
+        return (*found, *self.current.problems)
 
     @property
     def etag(self) -> str:

@@ -20,7 +20,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cenergyd.customers.model import Customer, EndedClaim, RecentClaims, TimeRange
+from cenergyd.customers.model import Customer, RecentClaims, TimeRange, new_ended_claim
 from cenergyd.documents.json_text import decoded
 from cenergyd.storage.mongodb.ids import id_text
 from cenergyd.storage.mongodb.shared_document import (
@@ -66,7 +66,7 @@ def customer_of(own: Mapping[str, Any]) -> Customer:
             own.get(PENDING_CLAIM),
             is_marked=own.get(PENDING_START) is not None,
             jobs_idle=own.get(JOBS_START) is None and own.get(JOBS_CLAIM) is None,
-            ended=tuple(EndedClaim(str(claim), int(start)) for claim, start in ended_claims(own)),
+            ended=tuple([new_ended_claim((str(claim), int(start))) for claim, start in ended_claims(own)]),
         ),
     )
 

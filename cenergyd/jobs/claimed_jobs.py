@@ -16,6 +16,7 @@ from cenergyd.jobs.range_parts import range_parts
 from cenergyd.jobs.retries import Retries
 from cenergyd.jobs.shared_reads import SharedReads
 from cenergyd.jobs.work_claims import DerivationClaim, WorkClaim
+from cenergyd.readings.batching import BatchingReadingStore
 from cenergyd.readings.retention import computed_since
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.isolation import PluginFailed
@@ -46,6 +47,10 @@ class ClaimedJobs:
         self._clock = runtime.clock
         self._readings = readings
         self._cached_readings = cached_readings
+        # What the jobs of many customers read to compute results is merged, so that they also write these in few requests.
+        self._merged = (
+            None if cached_readings is None else cast(ReadingStore, BatchingReadingStore(cached_readings, self._clock))
+        )
         self._retries = retries
         self._keep_days = keep_days
         self._finished = finished
@@ -81,9 +86,9 @@ class ClaimedJobs:
     async def _all_jobs(self, claim: WorkClaim, part: TimeRange) -> bool:
         """Run every plugin's job over one part of a range. False if the claim is lost."""
         # Only under the claim on the derivation does the cache agree with the store.
-        cached_readings = self._cached_readings if isinstance(claim, DerivationClaim) else None
+        cached = (self._merged, self._cached_readings) if isinstance(claim, DerivationClaim) else (None, None)
         serial = claim.customer.logger_serial_number
-        readings = cast(ReadingStore, SharedReads(self._readings, cached_readings, serial))
+        readings = cast(ReadingStore, SharedReads(self._readings, cached[0], serial, at_once=cached[1]))
         calls = self._runtime.calls
         for implementation in calls.plugins.implementations("cenergyd_job"):
             if claim.is_old() and not await self._renew(claim, part.start):

@@ -30,6 +30,7 @@ SHORTEST_INTERVAL = 60
 
 Segments = Callable[[int, int], Iterable[RoleSegment | MeterSegment]]
 """The role segments over a range whose readings a result is computed from."""
+_ReadOfRange = Callable[[Sequence[str], int, int], Awaitable[dict[str, list[Reading]]]]
 
 
 def measured_segments(customer: Customer, start: int, end: int) -> list[RoleSegment | MeterSegment]:
@@ -136,7 +137,8 @@ async def stays_open(
     known = cast(dict[TimeRange, bool], getattr(readings, "stay_open", {}))
     if time_range not in known:
         names = sorted(_series_of_hour(customer, hour.start, time_range.end))
-        found = await readings.read(names, hour.start, max(hour.end, now) + READ_AROUND) if names else {}
+        read = cast(_ReadOfRange, getattr(readings, "read_at_once", readings.read))
+        found = await read(names, hour.start, max(hour.end, now) + READ_AROUND) if names else {}
         known[time_range] = all(
             bisect_left(rows, (time_range.start,)) >= NEARBY and rows[-1].time < hour.end for rows in found.values()
         )

@@ -99,7 +99,7 @@ class JobService(Service):
         self._retries = Retries(documents, RETRY_SECONDS)
         self._claimed_jobs = ClaimedJobs(
             self._runtime, batched, self._retries, settings.readings.keep_days, finished=finished,
-            cached_readings=batched if cached_readings is None else BatchingReadingStore(cached_readings, clock),
+            cached_readings=cached_readings,
         )  # fmt: skip
         self._retried_jobs = RetriedJobs(self._runtime, self._retries, batched, customers)
         self._ends = ClaimEnder(customers.derivation_queue, self._queue, clock)

@@ -17,11 +17,20 @@ class SharedReads:
 
     :param cached_readings: reads the customer's logger from the cache where possible (:mod:`cenergyd.readings.recent`); None: from the store.
     :param serial: that logger.
+    :param at_once: reads it from the cache as well, without waiting for calls to merge with; None: as ``cached_readings``.
     """
 
-    def __init__(self, store: ReadingStore, cached_readings: ReadingStore | None = None, serial: str = "") -> None:
+    def __init__(
+        self,
+        store: ReadingStore,
+        cached_readings: ReadingStore | None = None,
+        serial: str = "",
+        *,
+        at_once: ReadingStore | None = None,
+    ) -> None:
         self._store = store
         self._cached_readings = store if cached_readings is None else cached_readings
+        self._at_once = self._cached_readings if at_once is None else at_once
         self._prefix = f"{serial}_"
         self._range = (0, 0)
         self._found: dict[str, list[Reading]] = {}
@@ -38,18 +47,27 @@ class SharedReads:
         """As the store's; each series of a range is read once."""
         if limit is not None or end - start > LONG_SECONDS:
             return await self._store.read(series, start, end, limit)
+        return await self._read(series, start, end, self._cached_readings)
+
+    async def read_at_once(self, series: Sequence[str], start: int, end: int) -> dict[str, list[Reading]]:
+        """As :meth:`read`, but what is cached without waiting: after most uploads the jobs read nothing else."""
+        return await self._read(series, start, end, self._at_once)
+
+    async def _read(
+        self, series: Sequence[str], start: int, end: int, cached_readings: ReadingStore
+    ) -> dict[str, list[Reading]]:
         if self._range != (start, end):
             self._range, self._found = (start, end), {}
         found = self._found
         missing = [name for name in dict.fromkeys(series) if name not in found]
-        for store, names in self._sources(missing):
+        for store, names in self._sources(missing, cached_readings):
             found |= await store.read(names, start, end)
         return {name: list(found[name]) for name in series}
 
     async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
         """As the store's; each series is requested once."""
         missing = [name for name in dict.fromkeys(series) if ("last", name, before) not in self._edges]
-        for store, names in self._sources(missing):
+        for store, names in self._sources(missing, self._cached_readings):
             found = await store.last(names, before)
             self._edges |= {("last", name, before): found.get(name) for name in names}
         return self._known("last", series, before)
@@ -57,7 +75,7 @@ class SharedReads:
     async def first(self, series: Sequence[str], since: int = 0) -> dict[str, Reading]:
         """As the store's; each series is requested once."""
         missing = [name for name in dict.fromkeys(series) if ("first", name, since) not in self._edges]
-        for store, names in self._sources(missing):
+        for store, names in self._sources(missing, self._cached_readings):
             found = await store.first(names, since)
             self._edges |= {("first", name, since): found.get(name) for name in names}
         return self._known("first", series, since)
@@ -77,11 +95,11 @@ class SharedReads:
         self._forget()
         await self._store.replace_many(items)
 
-    def _sources(self, names: Sequence[str]) -> list[tuple[ReadingStore, list[str]]]:
+    def _sources(self, names: Sequence[str], cached_readings: ReadingStore) -> list[tuple[ReadingStore, list[str]]]:
         """Where to read each series."""
         ours = [name for name in names if name.startswith(self._prefix)]
         others = [name for name in names if not name.startswith(self._prefix)]
-        return [(store, some) for store, some in ((self._cached_readings, ours), (self._store, others)) if some]
+        return [(store, some) for store, some in ((cached_readings, ours), (self._store, others)) if some]
 
     def _known(self, which: str, series: Sequence[str], at: int | None) -> dict[str, Reading]:
         return {name: reading for name in series if (reading := self._edges[which, name, at]) is not None}

@@ -8,7 +8,7 @@ from cenergyd.jobs.shared_reads import SharedReads
 from cenergyd.readings.batching import LONG_SECONDS
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
-from tests.jobs.site import LOAD, SOLAR, UTILITY, run, store_with
+from tests.jobs.site import LOAD, SERIAL, SOLAR, UTILITY, run, store_with
 
 
 class RecordingReadings(MemoryReadingStore):
@@ -52,3 +52,14 @@ def test_what_a_job_writes_it_reads() -> None:
     assert run(shared.read(["A_own"], 0, 60)) == {"A_own": [Reading(1, 2.0)]}
     run(shared.replace_many([("A_own", 0, 60, [])]))
     assert run(shared.read(["A_own"], 0, 60)) == {"A_own": []}
+
+
+def test_what_is_read_at_once_is_read_from_another_store_and_kept() -> None:
+    filled = store_with(utility=[Reading(60, 1.0)], load=[Reading(120, 2.0)])
+    store, merged, at_once = RecordingReadings(), RecordingReadings(), RecordingReadings()
+    for each in (store, merged, at_once):
+        each._readings = filled._readings
+    shared = SharedReads(store, merged, SERIAL, at_once=at_once)
+    assert run(shared.read_at_once([UTILITY, "B_1"], 0, 3600)) == {UTILITY: [Reading(60, 1.0)], "B_1": []}
+    assert run(shared.read([UTILITY, LOAD], 0, 3600)) == {UTILITY: [Reading(60, 1.0)], LOAD: [Reading(120, 2.0)]}
+    assert (store.asked, merged.asked, at_once.asked) == ([["B_1"]], [[LOAD]], [[UTILITY]])

@@ -41,6 +41,7 @@ from cenergyd.jobs.site_state.model import (
 from cenergyd.jobs.site_state.solar_zero import may_be_dark, solar_zero_since
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.yielding import Cooperate, without_yielding
 
 
 class SiteDocuments(NamedTuple):
@@ -142,6 +143,7 @@ async def site_states(
     *,
     stored: SiteDocuments | None = None,
     uploads: Mapping[str, Uploads] | None = None,
+    pause: Cooperate = without_yielding,
 ) -> list[SiteState]:
     """The state of each customer's site at ``now``.
 
@@ -149,9 +151,11 @@ async def site_states(
     :param stored: see :func:`gather`.
     :param uploads: see :func:`gather`.
     :param readings: the store from which the last days of solar meters without power by day are read; None: they are not checked.
+    :param pause: awaited before each site: two hundred take 20 ms.
     """
     states = []
     for facts in await with_refusals(await gather(customers, documents, last, stored, uploads), documents, now):
+        await pause()
         known = facts
         if readings is not None and last is not None and may_be_dark(facts, now):
             since = await solar_zero_since(facts.customer, facts, readings, now)

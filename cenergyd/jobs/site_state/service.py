@@ -236,7 +236,10 @@ class SiteStateService(PeriodicService):
         current = {each.id for each in known if self._is_current(each)}
         last = await self._last(known, current)
         uploads = {each.id: found for each in known if (found := self._uploads_of(each.id, before.get(each.id)))}
-        states = await site_states(known, self._documents, now, last, self._readings, stored=stored, uploads=uploads)
+        pause = CooperativeYield(self._clock)
+        states = await site_states(
+            known, self._documents, now, last, self._readings, stored=stored, uploads=uploads, pause=pause
+        )
         olds = [summary_from_json(before[each.id].body) if each.id in before else None for each in known]
         evaluations = [SiteEvaluation(*each) for each in zip(known, states, olds, strict=True)]
         alerts = await self._evaluated(evaluations)

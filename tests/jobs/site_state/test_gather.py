@@ -18,6 +18,7 @@ from cenergyd.jobs.site_state.issue_text import issue_text
 from cenergyd.jobs.site_state.model import HeldSummary, LoggedError, Outage, PendingRange, Refusal, SiteFacts, SiteState
 from cenergyd.readings.model import Reading
 from tests.derivation.memory import MemoryDocumentStore
+from tests.jobs.site import run
 
 NOW = 1_750_000_000
 SERIAL = "001EC6001433"
@@ -173,3 +174,15 @@ def test_documents_of_earlier_versions_are_only_searched_for_where_there_may_be_
     assert METER not in searched, "the computed meter is none of the logger's"
     facts_of([attrs.evolve(CUSTOMER, logger_serial_number="001EC6009999")], documents)
     assert METER in searched
+
+
+def test_a_fleet_is_evaluated_with_pauses() -> None:
+    customers = [attrs.evolve(CUSTOMER, id=f"c{k}") for k in range(3)]
+    pauses = 0
+
+    async def pause() -> None:
+        nonlocal pauses
+        pauses += 1
+
+    assert len(run(site_states(customers, stored(), NOW, pause=pause))) == 3
+    assert pauses == 3

@@ -175,6 +175,8 @@ class HoursReader:
         self._compute = compute
         self._computed: dict[TimeRange, Mapping[str, Sequence[FieldPoint]]] = {}
         self._open: tuple[TimeRange, ...] | None = None
+        self._neighbours: tuple[TimeRange, ...] = ()
+        """The hour before each open one."""
         self._before: tuple[TimeRange, ...] | None = None
 
     async def points(self, series: str, start: int, end: int) -> list[FieldPoint]:
@@ -212,14 +214,14 @@ class HoursReader:
             if newest[0] is not None and newest[0] > self._now + AHEAD_SECONDS:
                 newest.append(await self._newest(self._now + 1))
             self._open = self._hours_of(newest)
+            self._neighbours = self._hours_of([hour.start - 1 for hour in self._open])
         return self._open
 
     async def _hours_before(self, stored: Sequence[FieldPoint], start: int) -> tuple[TimeRange, ...]:
         """The hours with readings before the open ones, which the jobs may not have reached yet; none if they certainly have."""
         if self._before is None:
             hours = await self._open_hours()
-            neighbours = self._hours_of([hour.start - 1 for hour in hours])
-            if all(hour.start <= start for hour in hours) or all(_has(stored, hour) for hour in neighbours):
+            if all(hour.start <= start for hour in hours) or all(_has(stored, hour) for hour in self._neighbours):
                 return ()
             self._before = self._hours_of([await self._newest(hour.start) for hour in hours])
         return self._before

@@ -8,39 +8,55 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
+from cenergyd.errors import StoreRejected
 from cenergyd.readings.checks import LATEST
 from cenergyd.readings.model import VALUES, FieldPoint, Reading, new_reading
 from cenergyd.readings.store import Summary
 
 FIELDS = ", ".join(f'"{name}"' for name in (*VALUES, "estimated"))
+_JSON = msgspec.json.Encoder()
+_COLON = bytes.maketrans(b":", b"=")
+_NO_VALUES = (None,) * len(VALUES)
 AnswerRows = Sequence[Sequence[Any]]
 MAX_QUERY_CHARS = 4000
 """Statements are sent in the URL, which must be short enough for a proxy that allows 8 KiB of headers."""
 
 
+class _Line(msgspec.Struct, gc=False, omit_defaults=True):
+    """A reading in the order of its line; what is missing is left out."""
+
+    P: float | None = None
+    L1_PF: float | None = None
+    L1_V: float | None = None
+    Q: float | None = None
+    E_net: float | None = None
+    E_import: float | None = None
+    E_export: float | None = None
+    estimated: bool = False
+    time: int | None = None
+    """Always given."""
+
+
 def reading_lines(series: str, readings: Iterable[Reading]) -> Iterator[str]:
-    """Line protocol of readings, times in seconds. A reading without values gives no line, and -0.0 is written as 0.0."""
-    for reading in readings:
-        line = _reading_line(series, reading)
-        if line is not None:
-            yield line.replace("=-0.0,", "=0.0,").replace("=-0.0 ", "=0.0 ") if "=-0.0" in line else line
+    """Line protocol of readings, times in seconds. A reading without values gives no line, and -0.0 is written as 0.0.
 
+    Made from msgspec's JSON, an object for each line, which has only names, numbers and ``true``: in half the time of formatting each value.
 
-def _reading_line(series: str, reading: Reading) -> str | None:
-    time, p, pf, v, q, estimated, net, imported, exported = reading
-    # Special cases for the combinations of values that nearly all readings have: a backlog formats millions.
-    if p is not None and pf is not None and v is not None and q is not None and not estimated:
-        if net is None and imported is None and exported is None:
-            return f"{series} P={p!r},L1_PF={pf!r},L1_V={v!r},Q={q!r} {time}"
-        if net is not None and imported is not None and exported is not None:
-            registers = f"E_net={net!r},E_import={imported!r},E_export={exported!r}"
-            return f"{series} P={p!r},L1_PF={pf!r},L1_V={v!r},Q={q!r},{registers} {time}"
-    fields = [f"{name}={value!r}" for name, value in zip(VALUES, reading.values, strict=True) if value is not None]
-    if not fields:
-        return None
-    if estimated:
-        fields.append("estimated=t")
-    return f"{series} {','.join(fields)} {time}"
+    :raises StoreRejected: a value is not finite.
+    """
+    lines = [
+        _Line(p, pf, v, q, net, imported, exported, estimated, time)
+        for time, p, pf, v, q, estimated, net, imported, exported in readings
+        if (p, pf, v, q, net, imported, exported) != _NO_VALUES
+    ]
+    text = _JSON.encode_lines(lines).translate(_COLON, b'{}"').replace(b",time=", b" ").decode()
+    if "null" in text:
+        raise StoreRejected(f"a reading of {series} has a value that is not finite")
+    if "=-0.0" in text:
+        text = text.replace("=-0.0,", "=0.0,").replace("=-0.0 ", "=0.0 ")
+    return (f"{series} {line}" for line in text.splitlines())
 
 
 def point_lines(series: str, points: Iterable[FieldPoint]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +22,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
-from cenergyd.errors import ConfigError, StoredTypeConflict, StoreUnavailable
+from cenergyd.errors import ConfigError, StoredTypeConflict, StoreRejected, StoreUnavailable
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.storage.influxdb.address import parse_address
 from cenergyd.storage.influxdb.client import InfluxClient
@@ -409,13 +410,18 @@ def test_lines() -> None:
         Reading(7, None, None, 1e22, None, True),
         Reading(8, 0.0, 1.0, 2.0, 3.0, True),
         Reading(9, estimated=True),
+        Reading(0, E_net=-0.0, E_export=-0.0),
     ]
     assert list(reading_lines("A_1", readings)) == [
         "A_1 P=1.5,L1_PF=0.5,L1_V=120.0 5",
-        "A_1 P=1.5,L1_PF=0.5,L1_V=120.0,Q=-1e-07 6",
-        "A_1 L1_V=1e+22,estimated=t 7",
-        "A_1 P=0.0,L1_PF=1.0,L1_V=2.0,Q=3.0,estimated=t 8",
+        "A_1 P=1.5,L1_PF=0.5,L1_V=120.0,Q=-1e-7 6",
+        "A_1 L1_V=1e22,estimated=true 7",
+        "A_1 P=0.0,L1_PF=1.0,L1_V=2.0,Q=3.0,estimated=true 8",
+        "A_1 E_net=0.0,E_export=0.0 0",
     ]
+    for value in (nan, inf, -inf):
+        with pytest.raises(StoreRejected, match="not finite"):
+            reading_lines("A_1", [Reading(5, 1.5), Reading(6, 1.5, Q=value)])
 
 
 def test_addresses() -> None:

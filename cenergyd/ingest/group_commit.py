@@ -236,7 +236,8 @@ class GroupCommit(Generic[Mark]):
         self._long_in_flight -= is_long
         self._busy_series -= series
         self.groups += 1
-        self._start_soon()
+        if self._queue:
+            self._start_soon()
         for upload in group:
             self._answer(upload, failed.get(upload))
         self._check_idle()

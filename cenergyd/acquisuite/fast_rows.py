@@ -124,6 +124,8 @@ def _values(texts: tuple[bytes, ...] | None, scale: float) -> Iterable[float | N
         values = _NUMBERS.decode(b"[%b]" % b",".join(texts))  # in a third of the time that float() takes
     except msgspec.DecodeError:
         values = list(map(float, texts))  # JSON has no .5 and no +5
+    if len(values) != len(texts):
+        raise ValueError("no number")  # JSON takes a single blank field for an empty list
     if scale != 1.0:
         values = [value * scale for value in values]
     if not sum(map(abs, values)) <= MAX_VALUE:

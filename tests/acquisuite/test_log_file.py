@@ -306,6 +306,16 @@ def test_rows_across_the_pieces_of_a_long_log() -> None:
     assert count >= len(content) // (128 * 1024)
 
 
+@pytest.mark.parametrize("blank", [b" ", b"\t "])
+@pytest.mark.parametrize("column", [4, 5])
+def test_the_only_row_of_a_log_is_kept_if_a_field_is_blank(blank: bytes, column: int) -> None:
+    fields = [blank if each == column else b"1" for each in (4, 5, 6, 7)]
+    text = b"'2002-01-31 18:30:00',0,0,0,%b\n" % b",".join(fields)
+    log = by_columns(text, SMALL)
+    assert log is not None and log == by_rows(text, SMALL)
+    assert [reading.L1_V for reading in log.readings] == [1.0]
+
+
 # Properties
 
 NUMBERS = st.one_of(st.none(), st.floats(-1e29, 1e29).map(lambda x: float(f"{x:.6g}")))
@@ -426,6 +436,8 @@ FIELDS = st.sampled_from(
         b"1.0005",
         b"",
         b" 7 ",
+        b" ",
+        b"\t",
         b".5",
         b"+5",
         b"5.",

@@ -65,10 +65,13 @@ class BoundedChannel(HTTPChannel):
         return not self.site.draining and bool(super().checkPersistence(request, version))
 
     def requestDone(self, request: Request) -> None:  # noqa: N802 - Twisted's name
-        """The answer is complete: send it now, because as an event of the reactor that takes a turn of its own."""
+        """The answer is complete: send it now, because as an event of the reactor that takes a turn of its own.
+
+        Not if more requests have arrived: as long as all is sent at once, nothing would interrupt answering them.
+        """
         super().requestDone(request)
         link = self.transport
-        if isinstance(link, Connection) and link.connected and not link.disconnecting:
+        if not self._buffer and isinstance(link, Connection) and link.connected and not link.disconnecting:
             link.doWrite()  # what cannot be sent now is sent, and errors are handled, by the reactor
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802 - Twisted's name

@@ -34,6 +34,8 @@ class _MarkRound:
     """The time of its first mark, from which the expiry of the claim is counted."""
     is_late: bool = False
     """Whether a pass was expected soon when it began."""
+    is_left: bool = False
+    """Whether a pass has left it to the next one, which takes it."""
     ended: bool = False
     """Whether a pass takes it: no further marks are joined."""
     claim: str = attrs.field(factory=lambda: uuid4().hex)
@@ -90,8 +92,8 @@ class ClaimedMarks:
         """
         self._taken_at = now = self._clock.seconds()
         ended = [each for each in self._rounds if all_marks or each.ended or not self._settles(each, now)]
-        for each in ended:
-            each.ended = True
+        for each in self._rounds:
+            each.ended, each.is_left = each in ended, each not in ended
         for each in ended:
             if len(self._works) >= limit:
                 break
@@ -119,7 +121,8 @@ class ClaimedMarks:
                 return each
         now = self._clock.seconds()
         is_late = not 0 <= now - self._taken_at < self._early_seconds
-        if not rounds or len(rounds[0].customers) >= MAX_CUSTOMERS or (is_late and not rounds[0].is_late):
+        is_next = is_late and bool(rounds) and (rounds[0].is_left or not rounds[0].is_late)
+        if not rounds or len(rounds[0].customers) >= MAX_CUSTOMERS or is_next:
             self._rounds.append(_MarkRound(now, is_late))
             return self._rounds[-1]
         return rounds[0]

@@ -72,6 +72,18 @@ def test_a_customer_whose_first_log_comes_just_before_a_pass_is_left_to_the_next
     assert daemon.queue.pending == {}, "none was marked apart from its claim"
 
 
+def test_who_comes_just_before_a_pass_is_left_although_the_pass_before_left_others() -> None:
+    daemon = site(customer("a"), customer("b"), customer("c"))
+    marks = marks_of(daemon, settling=1.0)
+    assert taken(daemon, marks) == []
+    for number, key in enumerate("abc"):
+        daemon.clock.advance(4.5)
+        mark(daemon, marks, key, 0, 10)
+        daemon.clock.advance(0.5)
+        assert windows(taken(daemon, marks)) == [(each, 0, 10) for each in "abc"[:number][-1:]]
+        assert taken(daemon, marks) == [], "the same pass leaves it again"
+
+
 def test_when_a_pass_comes_late_only_the_last_second_before_it_could_be_left() -> None:
     daemon = site(customer("a"))
     marks = marks_of(daemon, settling=1.0)

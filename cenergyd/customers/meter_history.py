@@ -101,9 +101,9 @@ def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[
     # Half the time of _replace, max and min: a site asks some dozens of times for each upload.
     return [
         _new_segment(
-            (since if since > start else start, until if until < end else end, series, computed, turned, meters)
+            (since if since > start else start, until if until < end else end, series, computed, is_reversed, summed)
         )
-        for since, until, series, computed, turned, meters in customer.role_history[role]
+        for since, until, series, computed, is_reversed, summed in customer.role_history[role]
         if until > start and since < end
     ]
 

@@ -66,12 +66,12 @@ class MeterSetup:
 
     def series_of(self, role: Role, serial: str) -> str | None:
         """The series of a logger that holds a role: a meter's, its sum's, the computed one for the missing role, or None."""
-        end = self.ends.get(role) if serial else None
-        return None if end is None else f"{serial}_{end}"
+        suffix = self.series_suffixes.get(role) if serial else None
+        return None if suffix is None else f"{serial}_{suffix}"
 
     @cached_property
-    def ends(self) -> Mapping[Role, str]:
-        """The end of the name of the series that holds a role, after the serial number, for each role that has one."""
+    def series_suffixes(self) -> Mapping[Role, str]:
+        """What follows the serial number in the name of the series that holds a role, for each role that has one."""
         found: dict[Role, str] = {}
         for role in ROLES:
             if meter := self.meter_of(role):
@@ -81,11 +81,11 @@ class MeterSetup:
         return found
 
     @cached_property
-    def all_ends(self) -> tuple[str, ...]:
-        """As :attr:`ends`, of every role's series and of the meters of sums, each once."""
+    def all_series_suffixes(self) -> tuple[str, ...]:
+        """As :attr:`series_suffixes`, of every role's series and of the meters of sums, each once."""
         found: dict[str, None] = {}
         for role in ROLES:
-            found |= dict.fromkeys([self.ends[role]] if role in self.ends else [])
+            found |= dict.fromkeys([self.series_suffixes[role]] if role in self.series_suffixes else [])
             found |= dict.fromkeys(meter_ids(self.meter_of(role)))
         return tuple(found)
 
@@ -214,7 +214,7 @@ class Customer:
     def role_series(self) -> tuple[str, ...]:
         """The series of every role that has one now, measured or computed, and of the meters of sums, each once."""
         serial = self.logger_serial_number
-        return tuple([f"{serial}_{end}" for end in self.current.all_ends]) if serial else ()
+        return tuple([f"{serial}_{suffix}" for suffix in self.current.all_series_suffixes]) if serial else ()
 
     @property
     def missing_role(self) -> Role | None:

@@ -45,8 +45,8 @@ CLAIM_SECONDS = 60
 CONCURRENT_BATCHES = 2
 """Batches at the same time: while one waits for the stores, another computes."""
 SETTLING_SECONDS = 1.0
-"""A customer whose first new log came so many seconds before a pass, or a fifth of the interval, is left to the next one: its other meters' logs
-come then. A session of two logs takes 0.2 s or more."""
+"""A customer whose first new log came less than this before a pass, or less than a fifth of the interval, is left to the next one, because its other
+meters' logs follow. A session of two logs takes 0.2 s or more."""
 SUMMARY_EVERY = 15.0
 """Seconds between counts of pending work."""
 

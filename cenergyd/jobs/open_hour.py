@@ -17,7 +17,7 @@ from cenergyd.customers.measured_meters import MeterSegment, meter_segments
 from cenergyd.customers.meter_history import RoleSegment, role_segments, uses_sums
 from cenergyd.customers.model import ROLES, Customer, TimeRange
 from cenergyd.customers.ownership import FOREVER
-from cenergyd.jobs.backlog_walk import READ_AROUND
+from cenergyd.jobs.backlog_walk import READ_AROUND, series_between
 from cenergyd.jobs.neighbour_readings import NEARBY
 from cenergyd.jobs.windows import window_at
 from cenergyd.readings.model import FieldPoint, Reading
@@ -147,7 +147,7 @@ async def stays_open(
 
 def _series_of_hour(customer: Customer, start: int, end: int) -> set[str]:
     """The series with a role, and those of the meters of sums."""
-    found = {each.series for role in ROLES for each in role_segments(customer, role, start, end)}
+    found = set(series_between(customer, start, end))
     if uses_sums(customer):
         found |= {each.series for each in meter_segments(customer, start, end) if each.in_sum}
     return found

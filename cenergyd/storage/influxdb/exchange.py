@@ -1,8 +1,8 @@
 """HTTP requests over one persistent connection, with little work for each.
 
 The standard library's client makes the connection. A request is sent in one piece, and the usual answer to a write, 204 without content, is
-recognised by its bytes; the library, which parses an answer's head like that of an e-mail, parses any other. A write of four uploads takes 0.22 ms
-of CPU time so, by the library alone 0.36 ms.
+recognised by its bytes; the library, which parses an answer's head like that of an e-mail, parses any other. This way a write of four uploads
+takes 0.22 ms of CPU time, by the library alone 0.36 ms.
 """
 
 from __future__ import annotations
